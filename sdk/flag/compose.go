@@ -1,0 +1,179 @@
+package flag
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/plimsoll-dev/plimsoll/degrade"
+)
+
+// Compose is the effective flag, what is served after override, guard and level,
+// written as a plain flagd flag: rules that are referred to are written out, and
+// Plimsoll's own fields and segments are gone. Any flagd provider of the set's
+// bucketing generation serves the same variant for a context with a targeting
+// key; its reasons differ. A flag or rule that is kept at its last good version is
+// written as that was compiled, whatever became of the rules it refers to; what
+// cannot be compiled is not written at all, and so the text of a flag has less
+// than 16 MiB. False if there is no such flag.
+func (s *Set) Compose(key string) (json string, ok bool) {
+	f, ok := s.flags.get(key)
+	if !ok {
+		return "", false
+	}
+	return string(s.appendFlag(nil, f)), true
+}
+
+// ComposeAll is the effective set as one plain flagd document in map form, flags
+// sorted by key. It depends on nothing but the set.
+func (s *Set) ComposeAll() (document string) {
+	b := []byte(`{"flags":{`)
+	keys := make([]string, 0, s.Len())
+	for key := range s.Keys() {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for i, key := range keys {
+		f, _ := s.flags.get(key)
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendQuoted(b, key), ':')
+		b = s.appendFlag(b, f)
+	}
+	b = append(b, '}')
+	if s.settings.Metadata != "" && len(s.view.base.m) > 0 {
+		b = appendMember(b, false, "metadata", compactJSON(s.settings.Metadata))
+	}
+	return string(append(b, '}'))
+}
+
+// composition is what becomes of a flag.
+type composition struct {
+	untouched bool
+	serve     *variant // unless untouched
+	shed      uint32   // share that gets serve by bucket; 0: everybody does
+}
+
+// compose decides what becomes of a flag; the same stages as in answer.
+func (s *Set) compose(f *served) composition {
+	d, v := f.def, s.view
+	switch {
+	case f.override != nil:
+		return composition{serve: &d.variants[f.override.variant]}
+	case !d.enabled:
+		return composition{untouched: true}
+	}
+	var fraction uint32
+	if f.rank > 0 {
+		fraction = v.fractions[f.rank]
+	}
+	switch {
+	case fraction == uint32(degrade.One), f.metadata != nil && v.guards.n > 0 && s.guarded(f):
+		return composition{serve: &d.variants[d.degraded]}
+	case fraction == 0:
+		return composition{untouched: true}
+	default:
+		return composition{serve: &d.variants[d.degraded], shed: fraction}
+	}
+}
+
+// appendFlag writes the effective flag: state first, then variants, default and
+// metadata in the author's order, and targeting last.
+func (s *Set) appendFlag(b []byte, f *served) []byte {
+	c := s.compose(f)
+	tree, _ := parseJSON(f.def.text)
+	state := `"ENABLED"`
+	if c.untouched && !f.def.enabled {
+		state = `"DISABLED"`
+	}
+	b = append(b, `{"state":`...)
+	b = append(b, state...)
+	whole := c.serve != nil && c.shed == 0
+	for i := range tree.items {
+		m := &tree.items[i]
+		switch m.name {
+		case "variants", "metadata":
+			b = appendMember(b, false, m.name, f.def.text[m.start:m.end])
+		case "defaultVariant":
+			if !whole {
+				b = appendMember(b, false, m.name, f.def.text[m.start:m.end])
+			}
+		}
+	}
+	if whole {
+		return append(appendMember(b, false, "defaultVariant", string(appendQuoted(nil, c.serve.name))), '}')
+	}
+	if c.shed > 0 {
+		b = append(b, `,"targeting":`...)
+		b = s.appendShed(b, f, &tree, c)
+	} else if f.def.targeted {
+		b = append(b, `,"targeting":`...)
+		b = f.rule.appendText(b, f.def.text, tree.member("targeting"))
+	}
+	return append(b, '}')
+}
+
+// appendShed wraps the targeting so that the shed share gets the degraded
+// variant: the decision of sheds, in flagd's terms.
+func (s *Set) appendShed(b []byte, f *served, tree *jsonNode, c composition) []byte {
+	const key = `{"var":"targetingKey"}`
+	b = append(b, `{"if":[{"if":[`+key+`,{"==":[{"fractional":[{"cat":[`...)
+	b = appendQuoted(b, s.view.seed)
+	b = append(b, `,`+key+`]},["shed",`...)
+	b = strconv.AppendUint(b, uint64(c.shed), 10)
+	b = append(b, `],["kept",`...)
+	b = strconv.AppendUint(b, uint64(uint32(degrade.One)-c.shed), 10)
+	b = append(b, `]]},"shed"]},`...)
+	b = strconv.AppendBool(b, c.shed >= halfShed) // without a key
+	b = append(b, `]},`...)
+	b = appendQuoted(b, c.serve.name)
+	if f.def.targeted {
+		b = append(b, ',')
+		b = f.rule.appendText(b, f.def.text, tree.member("targeting"))
+	} else {
+		b = append(b, `,null`...)
+	}
+	return append(b, `]}`...)
+}
+
+// appendText writes the text that a program was compiled from with all it refers
+// to written out. Programs use only what was compiled before them, so it ends; and
+// it is as deep and as large as maxProgramDepth and maxProgramSize allow.
+func (p *program) appendText(b []byte, text string, n *jsonNode) []byte {
+	switch n.kind {
+	case jsonArray:
+		b = append(b, '[')
+		for i := range n.items {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = p.appendText(b, text, &n.items[i])
+		}
+		return append(b, ']')
+	case jsonObject:
+		for i := range n.items {
+			return p.appendOperation(b, text, &n.items[i])
+		}
+		return append(b, "{}"...)
+	default:
+		return append(b, text[n.start:n.end]...)
+	}
+}
+
+func (p *program) appendOperation(b []byte, text string, n *jsonNode) []byte {
+	var used *compiledRule
+	switch n.name {
+	case "$ref":
+		used = p.rule(evaluatorID(n.str))
+	case "segment":
+		used = p.rule(segmentID(n.str))
+	default:
+		b = append(appendQuoted(append(b, '{'), n.name), ':')
+		return append(p.appendText(b, text, n), '}')
+	}
+	if used == nil {
+		return append(b, "null"...)
+	}
+	tree, _ := parseJSON(used.rule.text)
+	return used.program.appendText(b, used.rule.text, &tree)
+}
