@@ -1,0 +1,77 @@
+package store
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Prefix is where everything of Plimsoll lives in etcd.
+const Prefix = "/plimsoll/v1/"
+
+const (
+	keyIdentity = Prefix + "store"
+	prefixNS    = Prefix + "ns/"
+	prefixAudit = Prefix + "audit/"
+)
+
+// Names of objects below ns/<ns>/. The kinds that hold many objects end in a
+// slash.
+const (
+	objHead     = "head"
+	objSettings = "settings"
+	objPlan     = "plan"
+	objSetMeta  = "setmeta"
+	objLevel    = "level"
+
+	kindFlag      = "flags/"
+	kindSegment   = "segments/"
+	kindEvaluator = "evaluators/"
+	kindOverride  = "overrides/"
+	kindHold      = "holds/"
+)
+
+// DefaultNamespace exists from the start and cannot be deleted.
+const DefaultNamespace = "default"
+
+var namespaceName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+
+// CheckNamespace says what is wrong with a namespace's name, if anything is.
+func CheckNamespace(name string) error {
+	if !namespaceName.MatchString(name) {
+		return fmt.Errorf("namespace %q: a name has 1 to 63 lower-case letters, digits and hyphens", name)
+	}
+	return nil
+}
+
+func objectKey(ns, object string) string { return prefixNS + ns + "/" + object }
+
+func auditPrefix(ns string) string { return prefixAudit + ns + "/" }
+
+func auditKey(ns string, seq uint64) string {
+	return fmt.Sprintf("%s%020d", auditPrefix(ns), seq)
+}
+
+// splitNS splits a key below ns/ into namespace and object.
+func splitNS(key string) (ns, object string, ok bool) {
+	rest, ok := strings.CutPrefix(key, prefixNS)
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, "/")
+}
+
+// splitAudit splits a key below audit/ into namespace and sequence.
+func splitAudit(key string) (ns string, seq uint64, ok bool) {
+	rest, ok := strings.CutPrefix(key, prefixAudit)
+	if !ok {
+		return "", 0, false
+	}
+	ns, digits, ok := strings.Cut(rest, "/")
+	if !ok {
+		return "", 0, false
+	}
+	seq, err := strconv.ParseUint(digits, 10, 64)
+	return ns, seq, err == nil
+}
