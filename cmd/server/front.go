@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"connectrpc.com/validate"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/telemetry"
+	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
+	"github.com/plimsoll-dev/plimsoll/store"
+)
+
+const (
+	// unaryTimeout bounds every call that is not a stream.
+	unaryTimeout = 60 * time.Second
+	// maxMessage bounds a request; a document for Apply is the largest.
+	maxMessage = 16 << 20
+	maxHeader  = 32 << 10
+	// compressFrom is from how many bytes on answers are compressed.
+	compressFrom = 1024
+)
+
+// newFront builds the HTTP server: one port for every protocol.
+func newFront(cfg config.Config, addr net.Addr, b *backend, hub *stream.Hub, metrics *telemetry.Metrics, log *slog.Logger) *front {
+	f := &front{hub: hub, draining: make(chan struct{})}
+	mux := http.NewServeMux()
+	f.mountRPC(mux, b, metrics, log)
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", f.ready(b.store))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "Plimsoll %s\n\nThis is the server. Use flagctl --server http://%s to talk to it.\n", buildVersion(), addr)
+	})
+
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	hosts := authz.NewHosts(cfg.Listen, cfg.Hosts)
+	f.http = &http.Server{
+		Handler:           patient(hosts.Guard(authz.Identify(mux))),
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	return f
+}
+
+// mountRPC mounts the native services, gRPC health and reflection.
+func (f *front) mountRPC(mux *http.ServeMux, b *backend, metrics *telemetry.Metrics, log *slog.Logger) {
+	now := time.Now
+	unary := []connect.HandlerOption{
+		connect.WithInterceptors(metrics.Interceptor(log), validate.NewInterceptor()),
+		connect.WithReadMaxBytes(maxMessage),
+		connect.WithCompressMinBytes(compressFrom),
+		connect.WithRecover(recovered(log)),
+	}
+	mount := func(path string, h http.Handler) { mux.Handle(path, bounded(h)) }
+	mount(plimsollv1connect.NewFlagServiceHandler(&api.Flags{Store: b.store, Now: now}, unary...))
+	mount(plimsollv1connect.NewAuditServiceHandler(&api.Audit{Store: b.store, Stopping: f.draining}, unary...))
+	mount(plimsollv1connect.NewAdminServiceHandler(&api.Admin{
+		Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: now(), Streams: f.hub.Streams,
+	}, unary...))
+	mux.Handle(f.hub.Handler(connect.WithRecover(recovered(log))))
+
+	services := []string{
+		plimsollv1connect.FlagServiceName, plimsollv1connect.AuditServiceName,
+		plimsollv1connect.AdminServiceName, plimsollv1connect.SyncServiceName,
+	}
+	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
+	reflector := grpcreflect.NewStaticReflector(services...)
+	mux.Handle(grpcreflect.NewHandlerV1(reflector))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// recovered keeps a panic from ending more than its call.
+func recovered(log *slog.Logger) func(context.Context, connect.Spec, http.Header, any) error {
+	return func(_ context.Context, spec connect.Spec, _ http.Header, cause any) error {
+		log.Error("a call panicked", "procedure", spec.Procedure, "panic", cause, "stack", string(debug.Stack()))
+		return connect.NewError(connect.CodeInternal, errors.New("the server has a fault; its log says more"))
+	}
+}
+
+// bounded gives unary calls their deadline. A stream ends when its client, or
+// this server, leaves.
+func bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == plimsollv1connect.AuditServiceTailRecordsProcedure {
+			next.ServeHTTP(w, r)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), unaryTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// ready answers 200 once there is a set to serve, with any trouble named in
+// the body: losing etcd must not empty every load balancer at once.
+func (f *front) ready(s *store.Store) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := f.notReady(s); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		warnings := api.Warnings(s.Health())
+		if len(warnings) == 0 {
+			fmt.Fprintln(w, "ok")
+			return
+		}
+		fmt.Fprintln(w, "ok, but:")
+		fmt.Fprintln(w, strings.Join(warnings, "\n"))
+	}
+}
+
+func (f *front) notReady(s *store.Store) error {
+	select {
+	case <-f.draining:
+		return fmt.Errorf("draining: this server is shutting down")
+	default:
+	}
+	select {
+	case <-s.Ready():
+		return nil
+	default:
+		return fmt.Errorf("no set of flags has been loaded yet: waiting for etcd")
+	}
+}
+
+// health answers gRPC health checks as /readyz does.
+type health struct {
+	front    *front
+	store    *store.Store
+	services []string
+}
+
+// Check implements grpchealth.Checker.
+func (h *health) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	known := req.Service == ""
+	for _, name := range h.services {
+		known = known || name == req.Service
+	}
+	if !known {
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("unknown service %q", req.Service))
+	}
+	if h.front.notReady(h.store) != nil {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}
+
+// admin serves profiles and metrics on an address of their own.
+type admin struct {
+	http     *http.Server
+	listener net.Listener
+}
+
+func listenAdmin(addr string, metrics *telemetry.Metrics) (*admin, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s for --admin-listen: %w", addr, err)
+	}
+	srv := &http.Server{Handler: authz.NewHosts(addr, nil).Guard(mux), ReadHeaderTimeout: 10 * time.Second}
+	return &admin{srv, l}, nil
+}
+
+func (a *admin) serve() error { return a.http.Serve(a.listener) }
+
+func (a *admin) close() { _ = a.http.Close() }

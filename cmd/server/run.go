@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/demo"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/telemetry"
+	"github.com/plimsoll-dev/plimsoll/store"
+)
+
+const (
+	// shutdownTimeout bounds how long running requests may take to end.
+	shutdownTimeout = 10 * time.Second
+	demoTimeout     = 30 * time.Second
+)
+
+// run starts the parts of the server and waits for ctx to end or for one of
+// them to fail.
+func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error {
+	log, err := logger(cfg, stderr)
+	if err != nil {
+		return err
+	}
+	// Taking the port first means that a port in use is found before the store
+	// is touched.
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; is another server running? choose another address with --listen", cfg.Listen, err)
+	}
+	defer func() { _ = listener.Close() }() // a second time after the HTTP server
+	backend, err := openBackend(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer backend.close(log)
+	var work sync.WaitGroup
+	defer work.Wait()
+	metrics := telemetry.New(buildVersion())
+	hub, err := stream.NewHub(backend.store, stream.Options{MaxStreams: cfg.MaxStreams}, metrics.Stream())
+	if err != nil {
+		return err
+	}
+	defer hub.Close()
+	metrics.Watch(backend.store, hub.Streams)
+
+	front := newFront(cfg, listener.Addr(), backend, hub, metrics, log)
+	failed := make(chan error, 2)
+	work.Go(func() { failed <- front.http.Serve(listener) })
+	defer front.shutdown(log)
+	if cfg.AdminListen != "" {
+		admin, err := listenAdmin(cfg.AdminListen, metrics)
+		if err != nil {
+			return err
+		}
+		work.Go(func() { failed <- admin.serve() })
+		defer admin.close()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	work.Go(func() { announce(ctx, cfg, backend.store, listener.Addr(), stdout, log) })
+	select {
+	case <-ctx.Done():
+		log.Info("shutting down")
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case err := <-backend.failed:
+		return fmt.Errorf("the embedded store ended: %w", err)
+	}
+}
+
+// announce prints where the server is once it can be used.
+func announce(ctx context.Context, cfg config.Config, s *store.Store, addr net.Addr, stdout io.Writer, log *slog.Logger) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.Ready():
+	}
+	if cfg.Demo {
+		loadCtx, cancel := context.WithTimeout(ctx, demoTimeout)
+		defer cancel()
+		switch loaded, err := demo.Load(loadCtx, s); {
+		case err != nil && ctx.Err() == nil:
+			log.Warn("the demo flags could not be loaded", "error", err)
+		case loaded > 0:
+			log.Info("demo flags loaded", "namespace", store.DefaultNamespace, "flags", loaded)
+		}
+	}
+	fmt.Fprintf(stdout, "ready http://%s\n", addr)
+	// Loading a large set leaves behind as much garbage as it is large.
+	debug.FreeOSMemory()
+	if cfg.Demo {
+		fmt.Fprintf(stdout, "\n  see the flags    go run ./cmd/flagctl list\n  run an app       go run ./examples/hello\n  change a flag    go run ./cmd/flagctl set welcome-banner sale\n\n")
+	}
+}
+
+// backend is the store and what it stands on.
+type backend struct {
+	store    *store.Store
+	kind     string
+	embedded *store.Embedded
+	failed   <-chan error
+}
+
+func openBackend(ctx context.Context, cfg config.Config, log *slog.Logger) (*backend, error) {
+	if len(cfg.Etcd) > 0 {
+		return openExternal(cfg, log)
+	}
+	member, err := store.StartEmbedded(ctx, store.EmbeddedOptions{
+		Dir: cfg.DataDir, ClientURL: cfg.EtcdListenClient, PeerURL: cfg.EtcdListenPeer, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(store.Options{
+		Connect:    func() (*clientv3.Client, error) { return member.Client(), nil },
+		KeepClient: true, Logger: log, Room: member.Room,
+	})
+	if err != nil {
+		return nil, errors.Join(err, member.Close())
+	}
+	return &backend{store: s, kind: "embedded", embedded: member, failed: member.Failed()}, nil
+}
+
+func openExternal(cfg config.Config, log *slog.Logger) (*backend, error) {
+	opts := store.ExternalOptions{
+		Endpoints: cfg.Etcd, CAFile: cfg.EtcdCA, CertFile: cfg.EtcdCert, KeyFile: cfg.EtcdKey, User: cfg.EtcdUser, Logger: log,
+	}
+	if cfg.EtcdPasswordFile != "" {
+		password, err := os.ReadFile(cfg.EtcdPasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the password for etcd: %w", err)
+		}
+		opts.Password = strings.TrimRight(string(password), "\r\n")
+	}
+	if err := opts.Check(); err != nil {
+		return nil, err
+	}
+	s, err := store.Open(store.Options{
+		Connect: func() (*clientv3.Client, error) { return store.NewExternalClient(opts) },
+		Logger:  log, CacheDir: filepath.Join(cfg.DataDir, "snapshots"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &backend{store: s, kind: "external"}, nil
+}
+
+func (b *backend) close(log *slog.Logger) {
+	b.store.Close()
+	if b.embedded == nil {
+		return
+	}
+	if err := b.embedded.Close(); err != nil {
+		log.Warn("close the embedded store", "error", err)
+	}
+}
+
+func logger(cfg config.Config, w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: debug, info, warn or error", cfg.LogLevel)
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, opts)), nil
+}
+
+// front is the HTTP server and what it must tell before it goes.
+type front struct {
+	http     *http.Server
+	hub      *stream.Hub
+	draining chan struct{}
+}
+
+// shutdown ends streams with a hint to go elsewhere and waits for requests.
+func (f *front) shutdown(log *slog.Logger) {
+	close(f.draining)
+	f.hub.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := f.http.Shutdown(ctx); err != nil {
+		log.Warn("some requests did not end in time", "error", err)
+		_ = f.http.Close()
+	}
+}
