@@ -1,0 +1,247 @@
+package sdk_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/open-feature/go-sdk/openfeature"
+
+	"github.com/plimsoll-dev/plimsoll/sdk"
+	"github.com/plimsoll-dev/plimsoll/sdk/internal/fakeserver"
+)
+
+var nobody openfeature.EvaluationContext
+
+func TestInitWaitsForTheFirstSet(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.server.Put(map[string]string{"f": on})
+		began := time.Now()
+		a.start()
+		if d := time.Since(began); d != 0 {
+			t.Errorf("Init took %s of fake time, want none", d)
+		}
+		if d := a.bool("f", false); !d.Value || d.Variant != "on" || d.Reason != openfeature.StaticReason {
+			t.Errorf("f is %+v", d)
+		}
+		r := a.server.Asked()[0]
+		if c := r.Client; len(c.GetInstanceId()) != 32 || c.GetService() == "" || !strings.HasPrefix(c.GetAgent(), "plimsoll-go/") {
+			t.Errorf("client %v", c)
+		}
+		if r.Namespace != "" {
+			t.Errorf("namespace %q, want the server's choice", r.Namespace)
+		}
+	})
+}
+
+func TestWhoAsks(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.start()
+		r := a.server.Asked()[0]
+		if r.Namespace != "shop" || r.Client.GetService() != "checkout" || r.Client.GetZone() != "eu-1a" {
+			t.Errorf("asked with %v", r)
+		}
+	}, sdk.WithNamespace("shop"), sdk.WithService("checkout"), sdk.WithZone("eu-1a"))
+}
+
+// A server that cannot be reached is no error: Init ends in time and callers
+// get their own defaults until flags arrive.
+func TestInitWithoutServer(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		broken  func(*app)
+		limit   time.Duration
+		options []sdk.Option
+	}{
+		{"refused", func(a *app) { a.server.Stop() }, 5 * time.Second, nil},
+		{"hanging", func(a *app) { a.network.Hang("a", true) }, 5 * time.Second, nil},
+		{"silent", func(a *app) { a.server.Silence(true) }, 5 * time.Second, nil},
+		{"own limit", func(a *app) { a.server.Stop() }, time.Second, []sdk.Option{sdk.WithInitTimeout(time.Second)}},
+		{"no waiting", func(a *app) { a.server.Stop() }, 0, []sdk.Option{sdk.WithInitTimeout(0)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, a *app) {
+				test.broken(a)
+				began := time.Now()
+				a.start()
+				if d := time.Since(began); d != test.limit {
+					t.Errorf("Init took %s, want %s", d, test.limit)
+				}
+				d := a.bool("f", true)
+				if !d.Value || d.Reason != openfeature.DefaultReason || d.ErrorCode != "" || len(d.FlagMetadata) != 0 {
+					t.Errorf("f is %+v, want the default for reason DEFAULT", d)
+				}
+				a.after(20 * time.Second)
+				a.wantState(openfeature.StaleState)
+
+				a.server.Put(map[string]string{"f": off})
+				a.network.Hang("a", false)
+				a.server.Silence(false)
+				a.server.Start()
+				a.after(30 * time.Second)
+				a.wantState(openfeature.ReadyState)
+				if d := a.bool("f", true); d.Value || d.Variant != "off" {
+					t.Errorf("f is %+v, want the server's", d)
+				}
+			}, test.options...)
+		})
+	}
+}
+
+func TestInitWithContext(t *testing.T) {
+	t.Run("a deadline is a shorter limit", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, a *app) {
+			a.server.Stop()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := a.provider.InitWithContext(ctx, nobody); err != nil {
+				t.Error(err)
+			}
+			a.provider.Shutdown()
+		})
+	})
+	t.Run("cancellation is an error", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, a *app) {
+			a.server.Stop()
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			if err := a.provider.InitWithContext(ctx, nobody); !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v, want the cancellation", err)
+			}
+			a.provider.Shutdown()
+		})
+	})
+	t.Run("shutdown meanwhile is an error", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, a *app) {
+			a.server.Stop()
+			time.AfterFunc(time.Second, a.provider.Shutdown)
+			if err := a.provider.Init(nobody); err == nil || !strings.Contains(err.Error(), "shut down") {
+				t.Errorf("error %v, want it to name the shutdown", err)
+			}
+		})
+	})
+}
+
+// All domains that a provider is bound to share one stream.
+func TestManyDomainsOneStream(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.server.Put(map[string]string{"f": on})
+		a.start()
+		for _, domain := range []string{"x", "y", "z"} {
+			if err := a.api.SetProviderAndWait(t.Context(), a.provider, openfeature.WithDomain(domain)); err != nil {
+				t.Fatal(err)
+			}
+			client := a.api.NewClient(openfeature.WithDomain(domain))
+			if !client.Boolean(t.Context(), "f", false, nobody) {
+				t.Errorf("domain %s does not see the flag", domain)
+			}
+		}
+		if n := a.server.Streams(); n != 1 || len(a.server.Asked()) != 1 {
+			t.Errorf("%d streams after %d requests, want one", n, len(a.server.Asked()))
+		}
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.provider.Shutdown() // before any Init
+		a.server.Put(map[string]string{"f": on})
+		a.start()
+		for range 3 {
+			a.provider.Shutdown()
+		}
+		a.after(time.Second)
+		if n := a.server.Streams(); n != 0 {
+			t.Errorf("%d streams after the shutdown", n)
+		}
+		d := a.provider.BooleanEvaluation(t.Context(), "f", false, nil)
+		if !d.Value || d.FlagMetadata["source"] != "memory" {
+			t.Errorf("f is %+v after the shutdown, want the value last seen, from memory", d)
+		}
+	})
+}
+
+func TestShutdownWithContext(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.start()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		// The context ended before, so that either answer may be true; but the
+		// shutdown was begun, and is waited for by the next.
+		if err := a.provider.ShutdownWithContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := a.provider.ShutdownWithContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A provider that was shut down can be bound again, and does not go back in
+// time meanwhile.
+func TestInitAfterShutdown(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.server.Put(map[string]string{"f": off})
+		a.start()
+		if err := a.api.SetProviderAndWait(t.Context(), openfeature.NoopProvider{}); err != nil {
+			t.Fatal(err)
+		}
+		a.after(time.Second)
+		if n := a.server.Streams(); n != 0 {
+			t.Fatalf("%d streams of a provider that was replaced", n)
+		}
+		a.server.Put(map[string]string{"f": on})
+		a.start()
+		a.after(time.Second)
+		if d := a.bool("f", false); !d.Value || d.FlagMetadata["source"] != nil {
+			t.Errorf("f is %+v, want the newest, live", d)
+		}
+		if since := a.server.Asked()[1].Since; since.GetRevision() != 2 {
+			t.Errorf("asked for what comes after %v, want revision 2", since)
+		}
+		a.wantState(openfeature.ReadyState)
+	})
+}
+
+func TestInitAndShutdownAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.server.Put(map[string]string{"f": on})
+		var calls sync.WaitGroup
+		for range 50 {
+			calls.Go(func() { _ = a.provider.Init(nobody) })
+			calls.Go(func() { a.provider.Shutdown() })
+			calls.Go(func() { a.provider.BooleanEvaluation(t.Context(), "f", false, nil) })
+		}
+		calls.Wait()
+		a.provider.Shutdown()
+		a.after(time.Second)
+		if n := a.server.Streams(); n != 0 {
+			t.Errorf("%d streams are left", n)
+		}
+	})
+}
+
+// The bubble itself fails a test that leaves a goroutine.
+func TestManyLifetimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &app{t: t, network: fakeserver.NewNetwork()}
+		a.server = fakeserver.New(t, a.network, "a", "store-1")
+		a.server.Put(map[string]string{"f": on})
+		client := a.network.Client(t)
+		for range 200 {
+			p := a.newProvider(sdk.WithHTTPClient(client))
+			if err := p.Init(nobody); err != nil {
+				t.Fatal(err)
+			}
+			p.Shutdown()
+		}
+		a.after(time.Second)
+		if n := a.server.Streams(); n != 0 {
+			t.Errorf("%d streams are left", n)
+		}
+	})
+}

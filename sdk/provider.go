@@ -1,0 +1,271 @@
+package sdk
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/open-feature/go-sdk/openfeature"
+
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
+	"github.com/plimsoll-dev/plimsoll/sdk/internal/follow"
+)
+
+const (
+	// providerName is what the provider calls itself to OpenFeature.
+	providerName = "plimsoll"
+	// agent is what it calls itself to servers.
+	agent = "plimsoll-go/0.1.0"
+	// sourceMemory is the metadata "source" of answers given without a live
+	// stream.
+	sourceMemory = "memory"
+	// maxMessage bounds one message of a stream, in bytes.
+	maxMessage = 64 << 20
+)
+
+var errShutDown = errors.New("sdk: the provider was shut down while it was initializing")
+
+var (
+	_ openfeature.FeatureProvider          = (*Provider)(nil)
+	_ openfeature.ContextAwareStateHandler = (*Provider)(nil)
+	_ openfeature.EventHandler             = (*Provider)(nil)
+)
+
+// Provider evaluates the flags of one namespace inside the process, from a copy
+// that a stream from the server keeps up to date. All methods are safe for
+// concurrent use. Create it with [NewProvider] and hand it to OpenFeature,
+// which calls the rest.
+type Provider struct {
+	initTimeout time.Duration
+	log         *slog.Logger
+	follower    *follow.Follower
+	transport   *http.Transport // nil: the HTTP client is the caller's
+	events      *mailbox
+
+	// set is what is evaluated; nil until there is one.
+	set atomic.Pointer[flag.Set]
+	// first is closed when set is filled for the first time.
+	first chan struct{}
+
+	mu  sync.Mutex
+	run *run // the newest one; nil before the first Init
+}
+
+// run is the time between an Init and the Shutdown that follows.
+type run struct {
+	stop context.CancelFunc
+	// stopped is whether stop was called; guarded by Provider.mu.
+	stopped bool
+	// done is closed when all goroutines of the run have ended.
+	done chan struct{}
+}
+
+// NewProvider makes a provider, which connects when OpenFeature initializes it.
+// The error names every option that is wrong.
+func NewProvider(options ...Option) (*Provider, error) {
+	c, err := newConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{
+		initTimeout: c.initTimeout,
+		log:         c.log,
+		events:      newMailbox(),
+		first:       make(chan struct{}),
+	}
+	client := c.client
+	if client == nil {
+		p.transport = newTransport(c.tls)
+		client = &http.Client{Transport: p.transport}
+	}
+	var endpoints []follow.Endpoint
+	for _, u := range c.endpoints {
+		endpoints = append(endpoints, follow.Endpoint{
+			URL:    u.String(),
+			Client: plimsollv1connect.NewSyncServiceClient(client, u.String(), connect.WithReadMaxBytes(maxMessage)),
+		})
+	}
+	p.follower = follow.New(follow.Config{
+		Endpoints: endpoints,
+		Namespace: c.namespace,
+		Client: &plimsollv1.ClientInfo{
+			InstanceId: instanceID(), Service: c.service, Agent: agent, Zone: c.zone,
+		},
+		Log:     c.log,
+		Jitter:  jitter,
+		Observe: p.observe,
+	})
+	return p, nil
+}
+
+// instanceID is new for every provider: to servers each is a process.
+func instanceID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+func jitter(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	return mathrand.N(most)
+}
+
+// Metadata is the provider's name.
+func (p *Provider) Metadata() openfeature.Metadata {
+	return openfeature.Metadata{Name: providerName}
+}
+
+// Hooks are none.
+func (p *Provider) Hooks() []openfeature.Hook { return nil }
+
+// EventChannel carries what OpenFeature tells event handlers.
+func (p *Provider) EventChannel() <-chan openfeature.Event { return p.events.out }
+
+// Init is InitWithContext without a context.
+func (p *Provider) Init(c openfeature.EvaluationContext) error {
+	return p.InitWithContext(context.Background(), c)
+}
+
+// InitWithContext connects and waits for a first set of flags, for the init
+// timeout or until the context's deadline. A server that does not answer is no
+// error: callers get their own defaults until it does. The error says that the
+// context was canceled, or that the provider was shut down meanwhile.
+//
+// OpenFeature calls it once for every domain that the provider is bound to;
+// all share one stream. It may be called again after a shutdown.
+func (p *Provider) InitWithContext(ctx context.Context, _ openfeature.EvaluationContext) error {
+	r := p.start()
+	defer p.events.open()
+	limit := time.NewTimer(p.initTimeout)
+	defer limit.Stop()
+	select {
+	case <-p.first:
+		return nil
+	case <-r.done:
+		return errShutDown
+	case <-ctx.Done():
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("sdk: waiting for the first flags: %w", ctx.Err())
+		}
+	case <-limit.C:
+	}
+	if p.set.Load() == nil {
+		p.log.Warn("no flags yet: callers get their own defaults until a server answers")
+	}
+	return nil
+}
+
+// start begins a run unless one is going on.
+func (p *Provider) start() *run {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run != nil && !p.run.stopped {
+		return p.run
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &run{stop: stop, done: make(chan struct{})}
+	go p.work(ctx, r, p.run)
+	p.run = r
+	return r
+}
+
+// work is a run. The follower is handed on from the run before.
+func (p *Provider) work(ctx context.Context, r, before *run) {
+	defer close(r.done)
+	if before != nil {
+		<-before.done
+	}
+	var delivery sync.WaitGroup
+	delivery.Go(func() { p.events.deliver(ctx) })
+	p.follower.Run(ctx)
+	delivery.Wait()
+	p.events.close()
+	if p.transport != nil {
+		p.transport.CloseIdleConnections()
+	}
+}
+
+// Shutdown is ShutdownWithContext without a context.
+func (p *Provider) Shutdown() { _ = p.ShutdownWithContext(context.Background()) }
+
+// ShutdownWithContext ends the stream and everything else that runs for the
+// provider, and waits for that; an error says that the context ended before.
+// Evaluation goes on with the flags seen last. It may be called any number of
+// times, and before Init.
+func (p *Provider) ShutdownWithContext(ctx context.Context) error {
+	p.mu.Lock()
+	r := p.run
+	if r != nil {
+		r.stopped = true
+		r.stop()
+	}
+	p.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.done:
+		return nil
+	default:
+	}
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("sdk: waiting for the stream to end: %w", ctx.Err())
+	}
+}
+
+// observe takes over what the follower knows. The follower calls it, one change
+// at a time.
+func (p *Provider) observe(c follow.Change) {
+	live := c.New.Trouble == nil
+	if set := c.New.Set; set != nil {
+		if !live {
+			set = set.Tagged(sourceMemory)
+		}
+		if p.set.Swap(set) == nil {
+			// Last, so that the first set is no change to an Init that waits
+			// for it.
+			defer close(p.first)
+		}
+	}
+	if c.Failed || live != (c.Old.Trouble == nil) {
+		p.events.status(c.New.Trouble)
+	}
+	if c.New.Set != c.Old.Set {
+		p.announce(c)
+	}
+}
+
+// announce tells which flags changed. A move of the level alone has no keys,
+// for those may be most there are.
+func (p *Provider) announce(c follow.Change) {
+	before := c.Old.Set
+	if before == nil {
+		before = flag.Empty()
+	}
+	var keys []string
+	if !c.LevelOnly {
+		keys = c.New.Set.ChangedKeys(before)
+	}
+	var level *float64
+	if l := c.New.Set.Level(); l != before.Level() {
+		f := fraction(l)
+		level = &f
+	}
+	p.events.changed(keys, level)
+}
