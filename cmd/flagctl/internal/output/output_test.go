@@ -1,0 +1,199 @@
+package output_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/output"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+// printed is what write writes to a printer that is no terminal.
+func printed(t *testing.T, format output.Format, environ []string, write func(*output.Printer)) string {
+	t.Helper()
+	var out bytes.Buffer
+	p := output.New(&out, &bytes.Buffer{}, environ)
+	p.Format = format
+	write(p)
+	if err := p.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func table(p *output.Printer) {
+	p.Table([]string{"KEY", "STATE", "OWNER"}, [][]string{
+		{"new-ui", output.Warn("DISABLED"), "web"},
+		{"größe", output.Good("ENABLED"), ""},
+		{"世界", "", "team with a long name"},
+		{output.Clean("bad\x1b[31m\nkey"), "ENABLED", output.Clean("\u202eevil")},
+	})
+	p.Fields([][2]string{{"server", output.Bold("http://127.0.0.1:8013")}, {"level", "0"}, {"", "second line"}})
+}
+
+func TestTablePlain(t *testing.T) {
+	golden(t, "table.txt", printed(t, output.Table, nil, table))
+}
+
+// TestTableColour: CLICOLOR_FORCE stands for a terminal with colours.
+func TestTableColour(t *testing.T) {
+	golden(t, "table.ansi", printed(t, output.Table, []string{"TERM=xterm", "CLICOLOR_FORCE=1"}, table))
+}
+
+func TestNoColour(t *testing.T) {
+	for _, environ := range [][]string{{"TERM=xterm", "CLICOLOR_FORCE=1", "NO_COLOR=1"}, {"TERM=dumb"}} {
+		if got := printed(t, output.Table, environ, table); strings.Contains(got, "\x1b") {
+			t.Errorf("with %v there are escape sequences: %q", environ, got)
+		}
+	}
+}
+
+func TestValue(t *testing.T) {
+	v := struct {
+		Name string         `json:"name"`
+		Rule map[string]any `json:"rule"`
+	}{"<a & b>", map[string]any{"==": []any{1, "on"}}}
+	write := func(p *output.Printer) {
+		if err := p.Value(v); err != nil {
+			t.Error(err)
+		}
+	}
+	golden(t, "value.json", printed(t, output.JSON, nil, write))
+	golden(t, "value.yaml", printed(t, output.YAML, nil, write))
+}
+
+func TestLine(t *testing.T) {
+	write := func(p *output.Printer) {
+		for i := range 2 {
+			if err := p.Line(map[string]int{"seq": i}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if got, want := printed(t, output.JSON, nil, write), "{\"seq\":0}\n{\"seq\":1}\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := printed(t, output.YAML, nil, write), "---\nseq: 0\n---\nseq: 1\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: errors.New("no space left on device")}
+}
+
+// TestFullDisk: a result that cannot be written is told once, at the end.
+func TestFullDisk(t *testing.T) {
+	var notes bytes.Buffer
+	p := output.New(fullDisk{}, &notes, nil)
+	p.Printf("%s", strings.Repeat("x", 100<<10))
+	if err := p.Value(1); err != nil {
+		t.Errorf("Value: %v", err)
+	}
+	if err := p.Flush(); err == nil || err.Error() != "write the result: no space left on device" {
+		t.Errorf("Flush: %v", err)
+	}
+	if p.Notef("still heard"); notes.String() != "still heard\n" {
+		t.Errorf("notes %q", notes.String())
+	}
+}
+
+func TestFormat(t *testing.T) {
+	var f output.Format
+	if err := f.Set("yaml"); err != nil || f != output.YAML {
+		t.Errorf("Set(yaml): %v, %v", f, err)
+	}
+	if err := f.Set("xml"); err == nil || !strings.Contains(err.Error(), "table, json, yaml") {
+		t.Errorf("Set(xml): %v", err)
+	}
+}
+
+func TestClean(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{"plain text, größe 世界 😀", "plain text, größe 世界 😀"},
+		{"a\nb\tc", `a\nb\tc`},
+		{"\x1b[31mred", `\x1b[31mred`},
+		{"\u202eright to left\u2066", `\u202eright to left\u2066`},
+		{"\u009b31m", `\u009b31m`},
+		{"\xff", `\ufffd`},
+		{"no\u00a0break", `no\u00a0break`},
+	}
+	for _, tt := range tests {
+		if got := output.Clean(tt.in); got != tt.want {
+			t.Errorf("Clean(%q) = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	tests := []struct {
+		ago  time.Duration
+		want string
+	}{
+		{-time.Hour, "now"}, {0, "now"}, {time.Second, "1s"}, {59 * time.Second, "59s"}, {time.Minute, "1m"}, {59 * time.Minute, "59m"},
+		{time.Hour, "1h"}, {47 * time.Hour, "47h"}, {48 * time.Hour, "2d"}, {400 * 24 * time.Hour, "400d"},
+	}
+	for _, tt := range tests {
+		if got := output.Age(now.Add(-tt.ago), now); got != tt.want {
+			t.Errorf("%v ago is %q, want %q", tt.ago, got, tt.want)
+		}
+	}
+	if got := output.Age(time.Time{}, now); got != "" {
+		t.Errorf("no time is %q", got)
+	}
+}
+
+func TestPretty(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"short", `{"a":[1,2],"b":"x, y: z\""}`, `{"a": [1, 2], "b": "x, y: z\""}`},
+		{"loose", "{ \"a\" :\n 1 }", `{"a": 1}`},
+		{"scalar", `"x"`, `"x"`},
+		{"long", `{"if":[{"in":[{"var":"country"},["DE","AT","CH","FR","IT","ES"]]},"on",{"fractional":[["on",10],["off",90]]}]}`, `{
+  "if": [
+    {"in": [{"var": "country"}, ["DE", "AT", "CH", "FR", "IT", "ES"]]},
+    "on",
+    {"fractional": [["on", 10], ["off", 90]]}
+  ]
+}`},
+		{"a long string stays in its line", `["` + strings.Repeat("x", 100) + `"]`, "[\n  \"" + strings.Repeat("x", 100) + "\"\n]"},
+		{"what does not print", "{\"a\":\"\u009b\"}", `{"a": "\u009b"}`},
+		{"no JSON", "x\ny", `x\ny`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, output.Pretty([]byte(tt.in))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

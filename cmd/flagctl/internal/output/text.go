@@ -1,0 +1,99 @@
+package output
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"charm.land/lipgloss/v2"
+)
+
+// The styles, by what they mean.
+var (
+	bold    = lipgloss.NewStyle().Bold(true)
+	faint   = lipgloss.NewStyle().Faint(true)
+	good    = lipgloss.NewStyle().Foreground(lipgloss.Green)
+	warn    = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
+	bad     = lipgloss.NewStyle().Foreground(lipgloss.Red)
+	noSpace = strings.NewReplacer("\t", `\t`)
+)
+
+// Bold is for what matters in its line.
+func Bold(s string) string { return style(bold, s) }
+
+// Faint is for what is beside the point.
+func Faint(s string) string { return style(faint, s) }
+
+// Good is for what is as it should be, or was added.
+func Good(s string) string { return style(good, s) }
+
+// Warn is for what needs attention.
+func Warn(s string) string { return style(warn, s) }
+
+// Bad is for what is wrong, or was removed.
+func Bad(s string) string { return style(bad, s) }
+
+func style(st lipgloss.Style, s string) string {
+	if s == "" {
+		return ""
+	}
+	return st.Render(noSpace.Replace(s))
+}
+
+// Clean is s fit for a terminal and for one line: what does not print (line
+// ends, escape sequences, marks that turn the direction of writing) is shown as
+// an escape.
+func Clean(s string) string {
+	if !strings.ContainsFunc(s, hidden) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+
+// Age is how long before now t was, in its largest unit: 5s, 3m, 7h, 12d.
+func Age(t, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
+		return ""
+	case d < time.Second:
+		return "now"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}
+
+// Time is an instant in the local time zone, with its offset.
+func Time(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05 -07:00")
+}
+
+// Count is a number with its noun: 1 flag, 2 flags.
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
