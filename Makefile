@@ -1,0 +1,109 @@
+# `make help` lists the targets; the text after ## is what it prints.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BUILD := .build
+TOOLS := $(BUILD)/bin
+
+VERSION ?= $(shell git describe --tags --dirty --match 'v*' 2>/dev/null)
+
+# How long each fuzz target runs, and how often each benchmark.
+FUZZTIME ?= 20s
+COUNT ?= 6
+# Which benchmarks: a regular expression, as go test takes it.
+BENCH ?= .
+
+##@ Use
+
+.PHONY: run
+run: ## Start a server with an embedded store and a demo shop's flags
+	@test -x $(BUILD)/server || echo 'building the server: the first time takes a minute or two' >&2
+	@go build -o $(BUILD)/ ./cmd/server && exec $(BUILD)/server --demo --data-dir ./plimsoll-data $(ARGS)
+
+.PHONY: build
+build: ## Build bin/server and bin/flagctl
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/server ./cmd/flagctl
+
+##@ Check
+
+.PHONY: test
+test: ## Run every test
+	go test ./...
+
+.PHONY: test-race
+test-race: ## Run the tests under the race detector, but for packages that link etcd
+	pkgs="$$($(without_etcd))"; go test -race $$pkgs
+
+.PHONY: vet
+vet: ## Run go vet on the product and on bench/
+	go vet ./...
+	go -C bench vet ./...
+
+.PHONY: fmt-check
+fmt-check: ## Fail if a Go file is not formatted
+	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard --deduplicate '*.go' | xargs -r ls 2>/dev/null))"; \
+	if [[ -n "$$bad" ]]; then printf 'not formatted; run gofmt -w on:\n%s\n' "$$bad"; exit 1; fi
+
+.PHONY: lint
+lint: fmt-check vet $(TOOLS)/golangci-lint ## Check formatting, vet, and the linters of .golangci.yml
+	$(TOOLS)/golangci-lint run
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for $FUZZTIME (20s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+	  grep -oE '^func Fuzz\w+' "$$file" | sed 's/^func //' | while read -r target; do \
+	    echo "== $$target in $$(dirname "$$file")"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: $(TOOLS)/benchstat ## Measure the product and its peers, and print medians (COUNT=6 BENCH=.)
+	@mkdir -p $(BUILD)/bench
+	go test $(bench_flags) $$($(with_benchmarks)) | tee $(BUILD)/bench/product.txt
+	go -C bench test $(bench_flags) -skip '^BenchmarkScaling$$' . | tee $(BUILD)/bench/peers.txt
+	go -C bench test $(bench_flags) -skip '^Benchmark(Evaluate|Load)$$' -cpu 1,2 . | tee $(BUILD)/bench/scaling.txt
+	$(TOOLS)/benchstat $(BUILD)/bench/product.txt
+	$(TOOLS)/benchstat -col /impl $(BUILD)/bench/peers.txt
+	$(TOOLS)/benchstat -row .name,/case,/impl -col /gomaxprocs $(BUILD)/bench/scaling.txt
+
+##@ Generate
+
+.PHONY: generate
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go $(BUILD)/protovalidate ## Lint the .proto files and write their Go code anew
+	$(TOOLS)/buf lint
+	rm -f proto/plimsoll/v1/*.pb.go proto/plimsoll/v1/plimsollv1connect/*.go
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
+
+.PHONY: breaking
+breaking: $(TOOLS)/buf $(BUILD)/protovalidate ## Compare the .proto files with the last release and with main
+	BUF=$(TOOLS)/buf ./.ci/breaking
+
+.PHONY: clean
+clean: ## Remove what was built; keeps plimsoll-data
+	rm -rf bin $(BUILD)
+
+.PHONY: help
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# A tool is built from tools.mod on first use, and again when that changes.
+$(TOOLS)/%: tools.mod tools.sum
+	@mkdir -p $(TOOLS)
+	go build -modfile=tools.mod -o $@ "$$(go list -modfile=tools.mod tool | grep '/$*$$')"
+
+# validate.proto, which ours import, comes out of the Go module that has it.
+$(BUILD)/protovalidate: tools.mod tools.sum proto/internal/validateproto/main.go
+	go run -modfile=tools.mod proto/internal/validateproto/main.go $@
+	@touch $@
+
+# Packages whose tests do not link the etcd server, which takes minutes to
+# build for the race detector.
+without_etcd = go list -test -f '{{.ImportPath}} {{.Deps}}' ./... | grep '\.test ' | grep -v 'go.etcd.io/etcd/server/' | sed 's/\.test .*//'
+
+bench_flags = -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m
+
+with_benchmarks = grep -rlE '^func Benchmark' --include='*_test.go' --exclude-dir=bench . | xargs -r dirname | sort -u
