@@ -165,6 +165,10 @@ func (s *Store) commit(ctx context.Context, ns string, c Change, plan planner) (
 	if err := s.writable(); err != nil {
 		return Result{}, err
 	}
+	// Before the lock, which is kept for each name that was ever asked for.
+	if _, err := s.Snapshot(ns); err != nil {
+		return Result{}, err
+	}
 	unlock, err := s.writers.lock(ctx, ns)
 	if err != nil {
 		return Result{}, err
