@@ -749,6 +749,135 @@ func (x *CachedObject) GetModRevision() int64 {
 	return 0
 }
 
+// StoredServer is the value of servers/<id>: a live server. The key has a
+// lease, so it goes with the server.
+type StoredServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The URL at which other servers reach it.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// The zone it runs in; may be empty.
+	Zone string `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Its version.
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// When it was started.
+	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredServer) Reset() {
+	*x = StoredServer{}
+	mi := &file_plimsoll_v1_storage_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredServer) ProtoMessage() {}
+
+func (x *StoredServer) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_storage_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredServer.ProtoReflect.Descriptor instead.
+func (*StoredServer) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_storage_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StoredServer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *StoredServer) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *StoredServer) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *StoredServer) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+// StoredSecret is the value of secrets/<name>.
+type StoredSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random bytes.
+	Value []byte `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// When it was drawn.
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredSecret) Reset() {
+	*x = StoredSecret{}
+	mi := &file_plimsoll_v1_storage_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredSecret) ProtoMessage() {}
+
+func (x *StoredSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_storage_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredSecret.ProtoReflect.Descriptor instead.
+func (*StoredSecret) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_storage_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StoredSecret) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *StoredSecret) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
 var File_plimsoll_v1_storage_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_storage_proto_rawDesc = "" +
@@ -814,7 +943,17 @@ const file_plimsoll_v1_storage_proto_rawDesc = "" +
 	"\fCachedObject\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12!\n" +
-	"\fmod_revision\x18\x03 \x01(\x03R\vmodRevisionB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
+	"\fmod_revision\x18\x03 \x01(\x03R\vmodRevision\"\x91\x01\n" +
+	"\fStoredServer\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"started_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\"_\n" +
+	"\fStoredSecret\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\fR\x05value\x129\n" +
+	"\n" +
+	"created_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAtB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
 
 var (
 	file_plimsoll_v1_storage_proto_rawDescOnce sync.Once
@@ -828,7 +967,7 @@ func file_plimsoll_v1_storage_proto_rawDescGZIP() []byte {
 	return file_plimsoll_v1_storage_proto_rawDescData
 }
 
-var file_plimsoll_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_plimsoll_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_plimsoll_v1_storage_proto_goTypes = []any{
 	(*StoredIdentity)(nil),        // 0: plimsoll.v1.StoredIdentity
 	(*StoredHead)(nil),            // 1: plimsoll.v1.StoredHead
@@ -841,31 +980,35 @@ var file_plimsoll_v1_storage_proto_goTypes = []any{
 	(*StoredLevel)(nil),           // 8: plimsoll.v1.StoredLevel
 	(*CachedSnapshot)(nil),        // 9: plimsoll.v1.CachedSnapshot
 	(*CachedObject)(nil),          // 10: plimsoll.v1.CachedObject
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*Settings)(nil),              // 12: plimsoll.v1.Settings
-	(*Actor)(nil),                 // 13: plimsoll.v1.Actor
-	(*Tier)(nil),                  // 14: plimsoll.v1.Tier
-	(*Position)(nil),              // 15: plimsoll.v1.Position
+	(*StoredServer)(nil),          // 11: plimsoll.v1.StoredServer
+	(*StoredSecret)(nil),          // 12: plimsoll.v1.StoredSecret
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*Settings)(nil),              // 14: plimsoll.v1.Settings
+	(*Actor)(nil),                 // 15: plimsoll.v1.Actor
+	(*Tier)(nil),                  // 16: plimsoll.v1.Tier
+	(*Position)(nil),              // 17: plimsoll.v1.Position
 }
 var file_plimsoll_v1_storage_proto_depIdxs = []int32{
-	11, // 0: plimsoll.v1.StoredIdentity.created_at:type_name -> google.protobuf.Timestamp
-	12, // 1: plimsoll.v1.StoredSettings.settings:type_name -> plimsoll.v1.Settings
-	11, // 2: plimsoll.v1.StoredSettings.created_at:type_name -> google.protobuf.Timestamp
-	11, // 3: plimsoll.v1.StoredFlag.created_at:type_name -> google.protobuf.Timestamp
-	11, // 4: plimsoll.v1.StoredFlag.updated_at:type_name -> google.protobuf.Timestamp
-	13, // 5: plimsoll.v1.StoredFlag.updated_by:type_name -> plimsoll.v1.Actor
-	11, // 6: plimsoll.v1.StoredRule.updated_at:type_name -> google.protobuf.Timestamp
-	13, // 7: plimsoll.v1.StoredRule.updated_by:type_name -> plimsoll.v1.Actor
-	14, // 8: plimsoll.v1.StoredPlan.tiers:type_name -> plimsoll.v1.Tier
-	11, // 9: plimsoll.v1.StoredLevel.zero_since:type_name -> google.protobuf.Timestamp
-	15, // 10: plimsoll.v1.CachedSnapshot.position:type_name -> plimsoll.v1.Position
+	13, // 0: plimsoll.v1.StoredIdentity.created_at:type_name -> google.protobuf.Timestamp
+	14, // 1: plimsoll.v1.StoredSettings.settings:type_name -> plimsoll.v1.Settings
+	13, // 2: plimsoll.v1.StoredSettings.created_at:type_name -> google.protobuf.Timestamp
+	13, // 3: plimsoll.v1.StoredFlag.created_at:type_name -> google.protobuf.Timestamp
+	13, // 4: plimsoll.v1.StoredFlag.updated_at:type_name -> google.protobuf.Timestamp
+	15, // 5: plimsoll.v1.StoredFlag.updated_by:type_name -> plimsoll.v1.Actor
+	13, // 6: plimsoll.v1.StoredRule.updated_at:type_name -> google.protobuf.Timestamp
+	15, // 7: plimsoll.v1.StoredRule.updated_by:type_name -> plimsoll.v1.Actor
+	16, // 8: plimsoll.v1.StoredPlan.tiers:type_name -> plimsoll.v1.Tier
+	13, // 9: plimsoll.v1.StoredLevel.zero_since:type_name -> google.protobuf.Timestamp
+	17, // 10: plimsoll.v1.CachedSnapshot.position:type_name -> plimsoll.v1.Position
 	10, // 11: plimsoll.v1.CachedSnapshot.objects:type_name -> plimsoll.v1.CachedObject
-	11, // 12: plimsoll.v1.CachedSnapshot.confirmed_at:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 12: plimsoll.v1.CachedSnapshot.confirmed_at:type_name -> google.protobuf.Timestamp
+	13, // 13: plimsoll.v1.StoredServer.started_at:type_name -> google.protobuf.Timestamp
+	13, // 14: plimsoll.v1.StoredSecret.created_at:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_storage_proto_init() }
@@ -882,7 +1025,7 @@ func file_plimsoll_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plimsoll_v1_storage_proto_rawDesc), len(file_plimsoll_v1_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,6 +23,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// FlagSource says where a process has the flags from that it serves.
+type FlagSource int32
+
+const (
+	// It has none yet; callers get their own defaults.
+	FlagSource_FLAG_SOURCE_UNSPECIFIED FlagSource = 0
+	// A live stream.
+	FlagSource_FLAG_SOURCE_STREAM FlagSource = 1
+	// The state last seen, kept in memory after the stream was lost.
+	FlagSource_FLAG_SOURCE_MEMORY FlagSource = 2
+	// The process's cache on disk.
+	FlagSource_FLAG_SOURCE_CACHE FlagSource = 3
+	// A file that was shipped with the process.
+	FlagSource_FLAG_SOURCE_BOOTSTRAP FlagSource = 4
+)
+
+// Enum value maps for FlagSource.
+var (
+	FlagSource_name = map[int32]string{
+		0: "FLAG_SOURCE_UNSPECIFIED",
+		1: "FLAG_SOURCE_STREAM",
+		2: "FLAG_SOURCE_MEMORY",
+		3: "FLAG_SOURCE_CACHE",
+		4: "FLAG_SOURCE_BOOTSTRAP",
+	}
+	FlagSource_value = map[string]int32{
+		"FLAG_SOURCE_UNSPECIFIED": 0,
+		"FLAG_SOURCE_STREAM":      1,
+		"FLAG_SOURCE_MEMORY":      2,
+		"FLAG_SOURCE_CACHE":       3,
+		"FLAG_SOURCE_BOOTSTRAP":   4,
+	}
+)
+
+func (x FlagSource) Enum() *FlagSource {
+	p := new(FlagSource)
+	*p = x
+	return p
+}
+
+func (x FlagSource) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FlagSource) Descriptor() protoreflect.EnumDescriptor {
+	return file_plimsoll_v1_sync_proto_enumTypes[0].Descriptor()
+}
+
+func (FlagSource) Type() protoreflect.EnumType {
+	return &file_plimsoll_v1_sync_proto_enumTypes[0]
+}
+
+func (x FlagSource) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FlagSource.Descriptor instead.
+func (FlagSource) EnumDescriptor() ([]byte, []int) {
+	return file_plimsoll_v1_sync_proto_rawDescGZIP(), []int{0}
+}
+
 // WatchRequest opens a stream.
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -717,6 +778,366 @@ func (x *Heartbeat) GetConfirmedAge() *durationpb.Duration {
 	return nil
 }
 
+// ReportRequest is one report of one process.
+type ReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespace; empty: as the caller's headers say.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Who reports; instance_id is required.
+	Client *ClientInfo `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
+	// Counts up by one with every new report of the process, from 1. A report
+	// that is sent again carries the number that it had, so that nothing is
+	// counted twice by the same server.
+	Seq uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The position applied last; unset: none yet.
+	Applied *Position `protobuf:"bytes,4,opt,name=applied,proto3" json:"applied,omitempty"`
+	// How long ago that was, by the process's own clock.
+	AppliedAge *durationpb.Duration `protobuf:"bytes,5,opt,name=applied_age,json=appliedAge,proto3" json:"applied_age,omitempty"`
+	// Where the process has its flags from.
+	Source FlagSource `protobuf:"varint,6,opt,name=source,proto3,enum=plimsoll.v1.FlagSource" json:"source,omitempty"`
+	// Whether this is the process's last report: it is shutting down.
+	Leaving bool `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// How many flags are overridden in the process's own environment, on a
+	// developer's machine.
+	LocalOverrides uint32 `protobuf:"varint,8,opt,name=local_overrides,json=localOverrides,proto3" json:"local_overrides,omitempty"`
+	// The time over which the counts were taken.
+	Interval *durationpb.Duration `protobuf:"bytes,9,opt,name=interval,proto3" json:"interval,omitempty"`
+	// Evaluations since the report before, by flag. A process with more flags
+	// than fit sends several reports.
+	Evaluations []*EvaluationCounts `protobuf:"bytes,10,rep,name=evaluations,proto3" json:"evaluations,omitempty"`
+	// Events tracked since the report before.
+	Tracked       []*TrackedEvent `protobuf:"bytes,11,rep,name=tracked,proto3" json:"tracked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_sync_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReportRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetClient() *ClientInfo {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetApplied() *Position {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetAppliedAge() *durationpb.Duration {
+	if x != nil {
+		return x.AppliedAge
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetSource() FlagSource {
+	if x != nil {
+		return x.Source
+	}
+	return FlagSource_FLAG_SOURCE_UNSPECIFIED
+}
+
+func (x *ReportRequest) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *ReportRequest) GetLocalOverrides() uint32 {
+	if x != nil {
+		return x.LocalOverrides
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetEvaluations() []*EvaluationCounts {
+	if x != nil {
+		return x.Evaluations
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetTracked() []*TrackedEvent {
+	if x != nil {
+		return x.Tracked
+	}
+	return nil
+}
+
+// EvaluationCounts are the evaluations of one flag.
+type EvaluationCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The flag, as the caller named it.
+	FlagKey string `protobuf:"bytes,1,opt,name=flag_key,json=flagKey,proto3" json:"flag_key,omitempty"`
+	// By what was served.
+	Outcomes      []*OutcomeCount `protobuf:"bytes,2,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluationCounts) Reset() {
+	*x = EvaluationCounts{}
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluationCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluationCounts) ProtoMessage() {}
+
+func (x *EvaluationCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluationCounts.ProtoReflect.Descriptor instead.
+func (*EvaluationCounts) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_sync_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EvaluationCounts) GetFlagKey() string {
+	if x != nil {
+		return x.FlagKey
+	}
+	return ""
+}
+
+func (x *EvaluationCounts) GetOutcomes() []*OutcomeCount {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// OutcomeCount counts evaluations that had the same outcome.
+type OutcomeCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The variant served; empty: the caller's default.
+	Variant string `protobuf:"bytes,1,opt,name=variant,proto3" json:"variant,omitempty"`
+	// OpenFeature's reason, such as STATIC, or ours: DEGRADED, OVERRIDE.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many.
+	Count         uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutcomeCount) Reset() {
+	*x = OutcomeCount{}
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutcomeCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutcomeCount) ProtoMessage() {}
+
+func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutcomeCount.ProtoReflect.Descriptor instead.
+func (*OutcomeCount) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_sync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OutcomeCount) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
+}
+
+func (x *OutcomeCount) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *OutcomeCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// TrackedEvent sums up what OpenFeature's tracking was told of one event.
+type TrackedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The event's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How often it was tracked.
+	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// The sum of the values given with it.
+	Sum           float64 `protobuf:"fixed64,3,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrackedEvent) Reset() {
+	*x = TrackedEvent{}
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrackedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrackedEvent) ProtoMessage() {}
+
+func (x *TrackedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrackedEvent.ProtoReflect.Descriptor instead.
+func (*TrackedEvent) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_sync_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TrackedEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TrackedEvent) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *TrackedEvent) GetSum() float64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+// ReportResponse is empty.
+type ReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportResponse) Reset() {
+	*x = ReportResponse{}
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportResponse) ProtoMessage() {}
+
+func (x *ReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_sync_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
+func (*ReportResponse) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_sync_proto_rawDescGZIP(), []int{13}
+}
+
 var File_plimsoll_v1_sync_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_sync_proto_rawDesc = "" +
@@ -772,9 +1193,44 @@ const file_plimsoll_v1_sync_proto_rawDesc = "" +
 	"\x05tiers\x18\x02 \x03(\v2\x11.plimsoll.v1.TierR\x05tiers\x12\x1a\n" +
 	"\bmetadata\x18\x03 \x01(\tR\bmetadata\"K\n" +
 	"\tHeartbeat\x12>\n" +
-	"\rconfirmed_age\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fconfirmedAge2O\n" +
+	"\rconfirmed_age\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fconfirmedAge\"\xc2\x04\n" +
+	"\rReportRequest\x12%\n" +
+	"\tnamespace\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\tnamespace\x127\n" +
+	"\x06client\x18\x02 \x01(\v2\x17.plimsoll.v1.ClientInfoB\x06\xbaH\x03\xc8\x01\x01R\x06client\x12\x19\n" +
+	"\x03seq\x18\x03 \x01(\x04B\a\xbaH\x042\x02(\x01R\x03seq\x12/\n" +
+	"\aapplied\x18\x04 \x01(\v2\x15.plimsoll.v1.PositionR\aapplied\x12D\n" +
+	"\vapplied_age\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\n" +
+	"appliedAge\x12/\n" +
+	"\x06source\x18\x06 \x01(\x0e2\x17.plimsoll.v1.FlagSourceR\x06source\x12\x18\n" +
+	"\aleaving\x18\a \x01(\bR\aleaving\x12'\n" +
+	"\x0flocal_overrides\x18\b \x01(\rR\x0elocalOverrides\x12?\n" +
+	"\binterval\x18\t \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\binterval\x12J\n" +
+	"\vevaluations\x18\n" +
+	" \x03(\v2\x1d.plimsoll.v1.EvaluationCountsB\t\xbaH\x06\x92\x01\x03\x10\x90NR\vevaluations\x12>\n" +
+	"\atracked\x18\v \x03(\v2\x19.plimsoll.v1.TrackedEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\atracked\"y\n" +
+	"\x10EvaluationCounts\x12#\n" +
+	"\bflag_key\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\aflagKey\x12@\n" +
+	"\boutcomes\x18\x02 \x03(\v2\x19.plimsoll.v1.OutcomeCountB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\boutcomes\"i\n" +
+	"\fOutcomeCount\x12\"\n" +
+	"\avariant\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\avariant\x12\x1f\n" +
+	"\x06reason\x18\x02 \x01(\tB\a\xbaH\x04r\x02( R\x06reason\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\"V\n" +
+	"\fTrackedEvent\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x02R\x04name\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x10\n" +
+	"\x03sum\x18\x03 \x01(\x01R\x03sum\"\x10\n" +
+	"\x0eReportResponse*\x8b\x01\n" +
+	"\n" +
+	"FlagSource\x12\x1b\n" +
+	"\x17FLAG_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12FLAG_SOURCE_STREAM\x10\x01\x12\x16\n" +
+	"\x12FLAG_SOURCE_MEMORY\x10\x02\x12\x15\n" +
+	"\x11FLAG_SOURCE_CACHE\x10\x03\x12\x19\n" +
+	"\x15FLAG_SOURCE_BOOTSTRAP\x10\x042\x92\x01\n" +
 	"\vSyncService\x12@\n" +
-	"\x05Watch\x12\x19.plimsoll.v1.WatchRequest\x1a\x1a.plimsoll.v1.WatchResponse0\x01B?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
+	"\x05Watch\x12\x19.plimsoll.v1.WatchRequest\x1a\x1a.plimsoll.v1.WatchResponse0\x01\x12A\n" +
+	"\x06Report\x12\x1a.plimsoll.v1.ReportRequest\x1a\x1b.plimsoll.v1.ReportResponseB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
 
 var (
 	file_plimsoll_v1_sync_proto_rawDescOnce sync.Once
@@ -788,49 +1244,66 @@ func file_plimsoll_v1_sync_proto_rawDescGZIP() []byte {
 	return file_plimsoll_v1_sync_proto_rawDescData
 }
 
-var file_plimsoll_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_plimsoll_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_plimsoll_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_plimsoll_v1_sync_proto_goTypes = []any{
-	(*WatchRequest)(nil),        // 0: plimsoll.v1.WatchRequest
-	(*ClientInfo)(nil),          // 1: plimsoll.v1.ClientInfo
-	(*WatchResponse)(nil),       // 2: plimsoll.v1.WatchResponse
-	(*SnapshotChunk)(nil),       // 3: plimsoll.v1.SnapshotChunk
-	(*StateChange)(nil),         // 4: plimsoll.v1.StateChange
-	(*FlagDefinition)(nil),      // 5: plimsoll.v1.FlagDefinition
-	(*RuleDefinition)(nil),      // 6: plimsoll.v1.RuleDefinition
-	(*SetSettings)(nil),         // 7: plimsoll.v1.SetSettings
-	(*Heartbeat)(nil),           // 8: plimsoll.v1.Heartbeat
-	(*Position)(nil),            // 9: plimsoll.v1.Position
-	(*LevelState)(nil),          // 10: plimsoll.v1.LevelState
-	(*OverrideState)(nil),       // 11: plimsoll.v1.OverrideState
-	(Bucketing)(0),              // 12: plimsoll.v1.Bucketing
-	(*Tier)(nil),                // 13: plimsoll.v1.Tier
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(FlagSource)(0),             // 0: plimsoll.v1.FlagSource
+	(*WatchRequest)(nil),        // 1: plimsoll.v1.WatchRequest
+	(*ClientInfo)(nil),          // 2: plimsoll.v1.ClientInfo
+	(*WatchResponse)(nil),       // 3: plimsoll.v1.WatchResponse
+	(*SnapshotChunk)(nil),       // 4: plimsoll.v1.SnapshotChunk
+	(*StateChange)(nil),         // 5: plimsoll.v1.StateChange
+	(*FlagDefinition)(nil),      // 6: plimsoll.v1.FlagDefinition
+	(*RuleDefinition)(nil),      // 7: plimsoll.v1.RuleDefinition
+	(*SetSettings)(nil),         // 8: plimsoll.v1.SetSettings
+	(*Heartbeat)(nil),           // 9: plimsoll.v1.Heartbeat
+	(*ReportRequest)(nil),       // 10: plimsoll.v1.ReportRequest
+	(*EvaluationCounts)(nil),    // 11: plimsoll.v1.EvaluationCounts
+	(*OutcomeCount)(nil),        // 12: plimsoll.v1.OutcomeCount
+	(*TrackedEvent)(nil),        // 13: plimsoll.v1.TrackedEvent
+	(*ReportResponse)(nil),      // 14: plimsoll.v1.ReportResponse
+	(*Position)(nil),            // 15: plimsoll.v1.Position
+	(*LevelState)(nil),          // 16: plimsoll.v1.LevelState
+	(*OverrideState)(nil),       // 17: plimsoll.v1.OverrideState
+	(Bucketing)(0),              // 18: plimsoll.v1.Bucketing
+	(*Tier)(nil),                // 19: plimsoll.v1.Tier
+	(*durationpb.Duration)(nil), // 20: google.protobuf.Duration
 }
 var file_plimsoll_v1_sync_proto_depIdxs = []int32{
-	9,  // 0: plimsoll.v1.WatchRequest.since:type_name -> plimsoll.v1.Position
-	1,  // 1: plimsoll.v1.WatchRequest.client:type_name -> plimsoll.v1.ClientInfo
-	9,  // 2: plimsoll.v1.WatchResponse.position:type_name -> plimsoll.v1.Position
-	3,  // 3: plimsoll.v1.WatchResponse.snapshot:type_name -> plimsoll.v1.SnapshotChunk
-	4,  // 4: plimsoll.v1.WatchResponse.delta:type_name -> plimsoll.v1.StateChange
-	10, // 5: plimsoll.v1.WatchResponse.level:type_name -> plimsoll.v1.LevelState
-	8,  // 6: plimsoll.v1.WatchResponse.heartbeat:type_name -> plimsoll.v1.Heartbeat
-	4,  // 7: plimsoll.v1.SnapshotChunk.objects:type_name -> plimsoll.v1.StateChange
-	5,  // 8: plimsoll.v1.StateChange.flags:type_name -> plimsoll.v1.FlagDefinition
-	6,  // 9: plimsoll.v1.StateChange.evaluators:type_name -> plimsoll.v1.RuleDefinition
-	6,  // 10: plimsoll.v1.StateChange.segments:type_name -> plimsoll.v1.RuleDefinition
-	11, // 11: plimsoll.v1.StateChange.overrides:type_name -> plimsoll.v1.OverrideState
-	10, // 12: plimsoll.v1.StateChange.level:type_name -> plimsoll.v1.LevelState
-	7,  // 13: plimsoll.v1.StateChange.settings:type_name -> plimsoll.v1.SetSettings
-	12, // 14: plimsoll.v1.SetSettings.bucketing:type_name -> plimsoll.v1.Bucketing
-	13, // 15: plimsoll.v1.SetSettings.tiers:type_name -> plimsoll.v1.Tier
-	14, // 16: plimsoll.v1.Heartbeat.confirmed_age:type_name -> google.protobuf.Duration
-	0,  // 17: plimsoll.v1.SyncService.Watch:input_type -> plimsoll.v1.WatchRequest
-	2,  // 18: plimsoll.v1.SyncService.Watch:output_type -> plimsoll.v1.WatchResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	15, // 0: plimsoll.v1.WatchRequest.since:type_name -> plimsoll.v1.Position
+	2,  // 1: plimsoll.v1.WatchRequest.client:type_name -> plimsoll.v1.ClientInfo
+	15, // 2: plimsoll.v1.WatchResponse.position:type_name -> plimsoll.v1.Position
+	4,  // 3: plimsoll.v1.WatchResponse.snapshot:type_name -> plimsoll.v1.SnapshotChunk
+	5,  // 4: plimsoll.v1.WatchResponse.delta:type_name -> plimsoll.v1.StateChange
+	16, // 5: plimsoll.v1.WatchResponse.level:type_name -> plimsoll.v1.LevelState
+	9,  // 6: plimsoll.v1.WatchResponse.heartbeat:type_name -> plimsoll.v1.Heartbeat
+	5,  // 7: plimsoll.v1.SnapshotChunk.objects:type_name -> plimsoll.v1.StateChange
+	6,  // 8: plimsoll.v1.StateChange.flags:type_name -> plimsoll.v1.FlagDefinition
+	7,  // 9: plimsoll.v1.StateChange.evaluators:type_name -> plimsoll.v1.RuleDefinition
+	7,  // 10: plimsoll.v1.StateChange.segments:type_name -> plimsoll.v1.RuleDefinition
+	17, // 11: plimsoll.v1.StateChange.overrides:type_name -> plimsoll.v1.OverrideState
+	16, // 12: plimsoll.v1.StateChange.level:type_name -> plimsoll.v1.LevelState
+	8,  // 13: plimsoll.v1.StateChange.settings:type_name -> plimsoll.v1.SetSettings
+	18, // 14: plimsoll.v1.SetSettings.bucketing:type_name -> plimsoll.v1.Bucketing
+	19, // 15: plimsoll.v1.SetSettings.tiers:type_name -> plimsoll.v1.Tier
+	20, // 16: plimsoll.v1.Heartbeat.confirmed_age:type_name -> google.protobuf.Duration
+	2,  // 17: plimsoll.v1.ReportRequest.client:type_name -> plimsoll.v1.ClientInfo
+	15, // 18: plimsoll.v1.ReportRequest.applied:type_name -> plimsoll.v1.Position
+	20, // 19: plimsoll.v1.ReportRequest.applied_age:type_name -> google.protobuf.Duration
+	0,  // 20: plimsoll.v1.ReportRequest.source:type_name -> plimsoll.v1.FlagSource
+	20, // 21: plimsoll.v1.ReportRequest.interval:type_name -> google.protobuf.Duration
+	11, // 22: plimsoll.v1.ReportRequest.evaluations:type_name -> plimsoll.v1.EvaluationCounts
+	13, // 23: plimsoll.v1.ReportRequest.tracked:type_name -> plimsoll.v1.TrackedEvent
+	12, // 24: plimsoll.v1.EvaluationCounts.outcomes:type_name -> plimsoll.v1.OutcomeCount
+	1,  // 25: plimsoll.v1.SyncService.Watch:input_type -> plimsoll.v1.WatchRequest
+	10, // 26: plimsoll.v1.SyncService.Report:input_type -> plimsoll.v1.ReportRequest
+	3,  // 27: plimsoll.v1.SyncService.Watch:output_type -> plimsoll.v1.WatchResponse
+	14, // 28: plimsoll.v1.SyncService.Report:output_type -> plimsoll.v1.ReportResponse
+	27, // [27:29] is the sub-list for method output_type
+	25, // [25:27] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_sync_proto_init() }
@@ -852,13 +1325,14 @@ func file_plimsoll_v1_sync_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plimsoll_v1_sync_proto_rawDesc), len(file_plimsoll_v1_sync_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   9,
+			NumEnums:      1,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_plimsoll_v1_sync_proto_goTypes,
 		DependencyIndexes: file_plimsoll_v1_sync_proto_depIdxs,
+		EnumInfos:         file_plimsoll_v1_sync_proto_enumTypes,
 		MessageInfos:      file_plimsoll_v1_sync_proto_msgTypes,
 	}.Build()
 	File_plimsoll_v1_sync_proto = out.File

@@ -41,6 +41,7 @@ type Server struct {
 	refuse   *connect.Error
 	silent   bool
 	age      time.Duration
+	reports  []*plimsollv1.ReportRequest
 }
 
 // state is what a snapshot holds, by key.
@@ -419,4 +420,23 @@ func (s *state) fold(c *plimsollv1.StateChange) {
 	if c.Settings != nil {
 		s.settings = c.Settings
 	}
+}
+
+// Report implements plimsollv1connect.SyncServiceHandler: it keeps what is
+// reported, unless the server refuses.
+func (s *Server) Report(_ context.Context, r *connect.Request[plimsollv1.ReportRequest]) (*connect.Response[plimsollv1.ReportResponse], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse != nil {
+		return nil, s.refuse
+	}
+	s.reports = append(s.reports, r.Msg)
+	return connect.NewResponse(&plimsollv1.ReportResponse{}), nil
+}
+
+// Reports are the reports that were accepted, in order.
+func (s *Server) Reports() []*plimsollv1.ReportRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.reports)
 }

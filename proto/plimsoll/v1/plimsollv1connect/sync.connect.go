@@ -35,6 +35,8 @@ const (
 const (
 	// SyncServiceWatchProcedure is the fully-qualified name of the SyncService's Watch RPC.
 	SyncServiceWatchProcedure = "/plimsoll.v1.SyncService/Watch"
+	// SyncServiceReportProcedure is the fully-qualified name of the SyncService's Report RPC.
+	SyncServiceReportProcedure = "/plimsoll.v1.SyncService/Report"
 )
 
 // SyncServiceClient is a client for the plimsoll.v1.SyncService service.
@@ -50,6 +52,16 @@ type SyncServiceClient interface {
 	// or is behind since; RESOURCE_EXHAUSTED, with plimsoll-retry-after in
 	// seconds, when it serves too many streams or snapshots at once.
 	Watch(context.Context, *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.WatchResponse], error)
+	// Report tells the server which state a process has applied and what it has
+	// evaluated since its last report. A process reports to the server that it
+	// watches: at least every 10 s, and within 300 ms of applying a change that
+	// was made by hand. One that has not reported for 15 s no longer counts as
+	// live.
+	//
+	// Errors: NOT_FOUND for a namespace that does not exist; RESOURCE_EXHAUSTED
+	// when the namespace has 50 000 live processes already; UNAVAILABLE when the
+	// server drains. The report was not counted then, and can be sent again.
+	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error)
 }
 
 // NewSyncServiceClient constructs a client for the plimsoll.v1.SyncService service. By default, it
@@ -69,17 +81,29 @@ func NewSyncServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(syncServiceMethods.ByName("Watch")),
 			connect.WithClientOptions(opts...),
 		),
+		report: connect.NewClient[v1.ReportRequest, v1.ReportResponse](
+			httpClient,
+			baseURL+SyncServiceReportProcedure,
+			connect.WithSchema(syncServiceMethods.ByName("Report")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // syncServiceClient implements SyncServiceClient.
 type syncServiceClient struct {
-	watch *connect.Client[v1.WatchRequest, v1.WatchResponse]
+	watch  *connect.Client[v1.WatchRequest, v1.WatchResponse]
+	report *connect.Client[v1.ReportRequest, v1.ReportResponse]
 }
 
 // Watch calls plimsoll.v1.SyncService.Watch.
 func (c *syncServiceClient) Watch(ctx context.Context, req *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.WatchResponse], error) {
 	return c.watch.CallServerStream(ctx, req)
+}
+
+// Report calls plimsoll.v1.SyncService.Report.
+func (c *syncServiceClient) Report(ctx context.Context, req *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error) {
+	return c.report.CallUnary(ctx, req)
 }
 
 // SyncServiceHandler is an implementation of the plimsoll.v1.SyncService service.
@@ -95,6 +119,16 @@ type SyncServiceHandler interface {
 	// or is behind since; RESOURCE_EXHAUSTED, with plimsoll-retry-after in
 	// seconds, when it serves too many streams or snapshots at once.
 	Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error
+	// Report tells the server which state a process has applied and what it has
+	// evaluated since its last report. A process reports to the server that it
+	// watches: at least every 10 s, and within 300 ms of applying a change that
+	// was made by hand. One that has not reported for 15 s no longer counts as
+	// live.
+	//
+	// Errors: NOT_FOUND for a namespace that does not exist; RESOURCE_EXHAUSTED
+	// when the namespace has 50 000 live processes already; UNAVAILABLE when the
+	// server drains. The report was not counted then, and can be sent again.
+	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error)
 }
 
 // NewSyncServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -110,10 +144,18 @@ func NewSyncServiceHandler(svc SyncServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(syncServiceMethods.ByName("Watch")),
 		connect.WithHandlerOptions(opts...),
 	)
+	syncServiceReportHandler := connect.NewUnaryHandler(
+		SyncServiceReportProcedure,
+		svc.Report,
+		connect.WithSchema(syncServiceMethods.ByName("Report")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/plimsoll.v1.SyncService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SyncServiceWatchProcedure:
 			syncServiceWatchHandler.ServeHTTP(w, r)
+		case SyncServiceReportProcedure:
+			syncServiceReportHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -125,4 +167,8 @@ type UnimplementedSyncServiceHandler struct{}
 
 func (UnimplementedSyncServiceHandler) Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("plimsoll.v1.SyncService.Watch is not implemented"))
+}
+
+func (UnimplementedSyncServiceHandler) Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("plimsoll.v1.SyncService.Report is not implemented"))
 }
