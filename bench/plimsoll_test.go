@@ -56,7 +56,7 @@ func plimsoll(tb testing.TB) of.FeatureProvider {
 // oneSnapshot is a SyncService that sends one state and then nothing.
 type oneSnapshot struct {
 	plimsollv1connect.UnimplementedSyncServiceHandler // of Report
-	flags []flag.Source
+	flags                                             []flag.Source
 }
 
 // Watch implements plimsollv1connect.SyncServiceHandler.
