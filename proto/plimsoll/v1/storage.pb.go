@@ -505,7 +505,15 @@ func (x *StoredRule) GetReason() string {
 type StoredPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Most important first.
-	Tiers         []*Tier `protobuf:"bytes,1,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	Tiers []*Tier `protobuf:"bytes,1,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	// Sorted by name.
+	Dependencies []*Dependency `protobuf:"bytes,2,rep,name=dependencies,proto3" json:"dependencies,omitempty"`
+	// When the plan was last written.
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Who wrote it last.
+	UpdatedBy *Actor `protobuf:"bytes,4,opt,name=updated_by,json=updatedBy,proto3" json:"updated_by,omitempty"`
+	// The change that wrote it last.
+	ChangeId      string `protobuf:"bytes,5,opt,name=change_id,json=changeId,proto3" json:"change_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +555,34 @@ func (x *StoredPlan) GetTiers() []*Tier {
 	return nil
 }
 
+func (x *StoredPlan) GetDependencies() []*Dependency {
+	if x != nil {
+		return x.Dependencies
+	}
+	return nil
+}
+
+func (x *StoredPlan) GetUpdatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return nil
+}
+
+func (x *StoredPlan) GetUpdatedBy() *Actor {
+	if x != nil {
+		return x.UpdatedBy
+	}
+	return nil
+}
+
+func (x *StoredPlan) GetChangeId() string {
+	if x != nil {
+		return x.ChangeId
+	}
+	return ""
+}
+
 // StoredLevel is the value of ns/<ns>/level.
 type StoredLevel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -555,7 +591,9 @@ type StoredLevel struct {
 	// 64 random bits in hexadecimal.
 	Seed string `protobuf:"bytes,2,opt,name=seed,proto3" json:"seed,omitempty"`
 	// Since when the level has been 0; unset while it is above.
-	ZeroSince     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=zero_since,json=zeroSince,proto3" json:"zero_since,omitempty"`
+	ZeroSince *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=zero_since,json=zeroSince,proto3" json:"zero_since,omitempty"`
+	// Whether the seed is as good as new: no user was shed by it yet.
+	SeedFresh     bool `protobuf:"varint,4,opt,name=seed_fresh,json=seedFresh,proto3" json:"seed_fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -609,6 +647,13 @@ func (x *StoredLevel) GetZeroSince() *timestamppb.Timestamp {
 		return x.ZeroSince
 	}
 	return nil
+}
+
+func (x *StoredLevel) GetSeedFresh() bool {
+	if x != nil {
+		return x.SeedFresh
+	}
+	return false
 }
 
 // CachedSnapshot is what a server keeps on disk of one namespace, so that a
@@ -882,7 +927,7 @@ var File_plimsoll_v1_storage_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_storage_proto_rawDesc = "" +
 	"\n" +
-	"\x19plimsoll/v1/storage.proto\x12\vplimsoll.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dplimsoll/v1/degradation.proto\x1a\x1bplimsoll/v1/namespace.proto\x1a\x1aplimsoll/v1/position.proto\"q\n" +
+	"\x19plimsoll/v1/storage.proto\x12\vplimsoll.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dplimsoll/v1/degradation.proto\x1a\x1bplimsoll/v1/namespace.proto\x1a\x16plimsoll/v1/plan.proto\x1a\x1aplimsoll/v1/position.proto\"q\n" +
 	"\x0eStoredIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x129\n" +
@@ -926,15 +971,23 @@ const file_plimsoll_v1_storage_proto_rawDesc = "" +
 	"updated_by\x18\x03 \x01(\v2\x12.plimsoll.v1.ActorR\tupdatedBy\x12\x1b\n" +
 	"\tchange_id\x18\x04 \x01(\tR\bchangeId\x12\x12\n" +
 	"\x04verb\x18\x05 \x01(\tR\x04verb\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"5\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\xfd\x01\n" +
 	"\n" +
 	"StoredPlan\x12'\n" +
-	"\x05tiers\x18\x01 \x03(\v2\x11.plimsoll.v1.TierR\x05tiers\"\x85\x01\n" +
+	"\x05tiers\x18\x01 \x03(\v2\x11.plimsoll.v1.TierR\x05tiers\x12;\n" +
+	"\fdependencies\x18\x02 \x03(\v2\x17.plimsoll.v1.DependencyR\fdependencies\x129\n" +
+	"\n" +
+	"updated_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x121\n" +
+	"\n" +
+	"updated_by\x18\x04 \x01(\v2\x12.plimsoll.v1.ActorR\tupdatedBy\x12\x1b\n" +
+	"\tchange_id\x18\x05 \x01(\tR\bchangeId\"\xa4\x01\n" +
 	"\vStoredLevel\x12'\n" +
 	"\x0fauto_millionths\x18\x01 \x01(\rR\x0eautoMillionths\x12\x12\n" +
 	"\x04seed\x18\x02 \x01(\tR\x04seed\x129\n" +
 	"\n" +
-	"zero_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tzeroSince\"\xd5\x01\n" +
+	"zero_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tzeroSince\x12\x1d\n" +
+	"\n" +
+	"seed_fresh\x18\x04 \x01(\bR\tseedFresh\"\xd5\x01\n" +
 	"\x0eCachedSnapshot\x121\n" +
 	"\bposition\x18\x01 \x01(\v2\x15.plimsoll.v1.PositionR\bposition\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x123\n" +
@@ -986,7 +1039,8 @@ var file_plimsoll_v1_storage_proto_goTypes = []any{
 	(*Settings)(nil),              // 14: plimsoll.v1.Settings
 	(*Actor)(nil),                 // 15: plimsoll.v1.Actor
 	(*Tier)(nil),                  // 16: plimsoll.v1.Tier
-	(*Position)(nil),              // 17: plimsoll.v1.Position
+	(*Dependency)(nil),            // 17: plimsoll.v1.Dependency
+	(*Position)(nil),              // 18: plimsoll.v1.Position
 }
 var file_plimsoll_v1_storage_proto_depIdxs = []int32{
 	13, // 0: plimsoll.v1.StoredIdentity.created_at:type_name -> google.protobuf.Timestamp
@@ -998,17 +1052,20 @@ var file_plimsoll_v1_storage_proto_depIdxs = []int32{
 	13, // 6: plimsoll.v1.StoredRule.updated_at:type_name -> google.protobuf.Timestamp
 	15, // 7: plimsoll.v1.StoredRule.updated_by:type_name -> plimsoll.v1.Actor
 	16, // 8: plimsoll.v1.StoredPlan.tiers:type_name -> plimsoll.v1.Tier
-	13, // 9: plimsoll.v1.StoredLevel.zero_since:type_name -> google.protobuf.Timestamp
-	17, // 10: plimsoll.v1.CachedSnapshot.position:type_name -> plimsoll.v1.Position
-	10, // 11: plimsoll.v1.CachedSnapshot.objects:type_name -> plimsoll.v1.CachedObject
-	13, // 12: plimsoll.v1.CachedSnapshot.confirmed_at:type_name -> google.protobuf.Timestamp
-	13, // 13: plimsoll.v1.StoredServer.started_at:type_name -> google.protobuf.Timestamp
-	13, // 14: plimsoll.v1.StoredSecret.created_at:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	17, // 9: plimsoll.v1.StoredPlan.dependencies:type_name -> plimsoll.v1.Dependency
+	13, // 10: plimsoll.v1.StoredPlan.updated_at:type_name -> google.protobuf.Timestamp
+	15, // 11: plimsoll.v1.StoredPlan.updated_by:type_name -> plimsoll.v1.Actor
+	13, // 12: plimsoll.v1.StoredLevel.zero_since:type_name -> google.protobuf.Timestamp
+	18, // 13: plimsoll.v1.CachedSnapshot.position:type_name -> plimsoll.v1.Position
+	10, // 14: plimsoll.v1.CachedSnapshot.objects:type_name -> plimsoll.v1.CachedObject
+	13, // 15: plimsoll.v1.CachedSnapshot.confirmed_at:type_name -> google.protobuf.Timestamp
+	13, // 16: plimsoll.v1.StoredServer.started_at:type_name -> google.protobuf.Timestamp
+	13, // 17: plimsoll.v1.StoredSecret.created_at:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_storage_proto_init() }
@@ -1018,6 +1075,7 @@ func file_plimsoll_v1_storage_proto_init() {
 	}
 	file_plimsoll_v1_degradation_proto_init()
 	file_plimsoll_v1_namespace_proto_init()
+	file_plimsoll_v1_plan_proto_init()
 	file_plimsoll_v1_position_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
