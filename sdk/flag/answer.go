@@ -34,13 +34,18 @@ var deciders = [...]Reason{
 	ReasonStatic, ReasonDefault, ReasonTargetingMatch, ReasonDisabled, ReasonDegraded, ReasonOverride, ReasonError,
 }
 
-// answer decides what a flag serves: override, then disabled, then shed by level
-// or guard, then targeting, then the default variant.
+// answer decides what the flag of a key serves.
 func (s *Set) answer(key string, ctx map[string]any) answer {
 	f, ok := s.flags.get(key)
 	if !ok {
 		return s.notServed(key)
 	}
+	return s.decide(f, ctx)
+}
+
+// decide is what a flag serves: override, then disabled, then shed by level
+// or guard, then targeting, then the default variant.
+func (s *Set) decide(f *served, ctx map[string]any) answer {
 	d, v := f.def, s.view
 	if f.override != nil {
 		return answer{variant: &d.variants[f.override.variant], reason: byOverride, metadata: v.shedMetadata(f)}

@@ -175,3 +175,26 @@ func BenchmarkLevelIn100k(b *testing.B) {
 		set.With(change, time.Unix(0, 0))
 	}
 }
+
+// What counting costs, and what is saved by not looking the flag up.
+func BenchmarkBoolCounted(b *testing.B) {
+	set := setOf(b, flag.Update{Flags: benchFlags})
+	counted := set.Counted(flag.NewCounts())
+	for _, key := range []string{"static", "rule", "rollout"} {
+		for name, s := range map[string]*flag.Set{"no": set, "yes": counted} {
+			b.Run("flag="+key+"/counted="+name+"/found=each time", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Bool(key, false, benchContext)
+				}
+			})
+			place := s.Find(key)
+			b.Run("flag="+key+"/counted="+name+"/found=before", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.BoolAt(place, false, benchContext)
+				}
+			})
+		}
+	}
+}

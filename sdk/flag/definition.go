@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/plimsoll-dev/plimsoll/degrade"
@@ -106,6 +107,8 @@ type Definition struct {
 	typ         Type
 	enabled     bool
 	targeted    bool // has targeting that is not empty
+
+	unserved atomic.Pointer[tally] // evaluations that served no variant; nil before the first
 }
 
 // variant is one of the values of a flag.
@@ -113,6 +116,8 @@ type variant struct {
 	name  string
 	json  string // the value's text
 	value any    // bool, string, float64 or map[string]any
+
+	served atomic.Pointer[tally] // evaluations that served it; nil before the first
 }
 
 // references are the names a rule refers to, sorted.

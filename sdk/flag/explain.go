@@ -58,6 +58,7 @@ type Stage struct {
 // for people: it compiles the flag anew and allocates freely.
 func (s *Set) Explain(key string, ctx map[string]any) *Trace {
 	frozen := *s
+	frozen.counts = nil // nobody is served
 	now := s.clock()
 	frozen.clock = func() time.Time { return now }
 	if s.draw != nil {

@@ -133,14 +133,13 @@ func (c *checker) flagVariants(n *jsonNode, d *Definition) {
 		if item.name == "" {
 			c.errorf(item.nameAt, "", "a variant's name must not be empty")
 		}
-		v, typ := c.variant(item)
+		typ := c.variant(item, &d.variants[i])
 		switch {
 		case d.typ == 0:
 			d.typ = typ
 		case typ != 0 && typ != d.typ:
 			c.errorf(item.start, "all variants of a flag have one type", "this is a %s, but variants before it are %ss", typ, d.typ)
 		}
-		d.variants[i] = v
 		c.pop()
 	}
 }
@@ -149,28 +148,28 @@ func (c *checker) flagVariants(n *jsonNode, d *Definition) {
 // counts up to here without gaps.
 const maxSafeInteger = 1<<53 - 1
 
-func (c *checker) variant(n *jsonNode) (variant, Type) {
-	v := variant{name: n.name, json: c.text[n.start:n.end]}
+func (c *checker) variant(n *jsonNode, v *variant) Type {
+	v.name, v.json = n.name, c.text[n.start:n.end]
 	switch n.kind {
 	case jsonBool:
 		v.value = n.truth
-		return v, Bool
+		return Bool
 	case jsonString:
 		v.value = n.str
-		return v, String
+		return String
 	case jsonNumber:
 		f := c.finite(n)
 		v.value = f
 		if f == math.Trunc(f) && math.Abs(f) > maxSafeInteger && !math.IsInf(f, 0) {
 			c.errorf(n.start, "use a string variant", "whole numbers beyond ±%d are not the same number in every language", int64(maxSafeInteger))
 		}
-		return v, Number
+		return Number
 	case jsonObject:
 		v.value = c.data(n)
-		return v, Object
+		return Object
 	default:
 		c.errorf(n.start, "", "a variant is a bool, a string, a number or an object, not %s", n.kind)
-		return v, 0
+		return 0
 	}
 }
 

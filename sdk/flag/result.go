@@ -63,14 +63,17 @@ func (s *Set) Bool(key string, fallback bool, ctx map[string]any) (r Result[bool
 	if a.variant == nil {
 		r.Value = fallback
 		r.fail(a.failed)
+		s.countUnserved(key, a.reason)
 		return r
 	}
 	v, ok := a.variant.value.(bool)
 	if !ok {
 		r.Value = fallback
 		r.fail(mismatch(a.variant, Bool))
+		s.countUnserved(key, byError)
 		return r
 	}
+	s.countServed(key, a.variant, a.reason)
 	r.Value, r.Variant, r.HasValue = v, a.variant.name, true
 	return r
 }
@@ -82,14 +85,17 @@ func (s *Set) String(key string, fallback string, ctx map[string]any) (r Result[
 	if a.variant == nil {
 		r.Value = fallback
 		r.fail(a.failed)
+		s.countUnserved(key, a.reason)
 		return r
 	}
 	v, ok := a.variant.value.(string)
 	if !ok {
 		r.Value = fallback
 		r.fail(mismatch(a.variant, String))
+		s.countUnserved(key, byError)
 		return r
 	}
+	s.countServed(key, a.variant, a.reason)
 	r.Value, r.Variant, r.HasValue = v, a.variant.name, true
 	return r
 }
@@ -101,14 +107,17 @@ func (s *Set) Float(key string, fallback float64, ctx map[string]any) (r Result[
 	if a.variant == nil {
 		r.Value = fallback
 		r.fail(a.failed)
+		s.countUnserved(key, a.reason)
 		return r
 	}
 	v, ok := a.variant.value.(float64)
 	if !ok {
 		r.Value = fallback
 		r.fail(mismatch(a.variant, Number))
+		s.countUnserved(key, byError)
 		return r
 	}
+	s.countServed(key, a.variant, a.reason)
 	r.Value, r.Variant, r.HasValue = v, a.variant.name, true
 	return r
 }
@@ -120,14 +129,17 @@ func (s *Set) Int(key string, fallback int64, ctx map[string]any) (r Result[int6
 	if a.variant == nil {
 		r.Value = fallback
 		r.fail(a.failed)
+		s.countUnserved(key, a.reason)
 		return r
 	}
 	v, ok := a.variant.value.(float64)
 	if !ok {
 		r.Value = fallback
 		r.fail(mismatch(a.variant, Number))
+		s.countUnserved(key, byError)
 		return r
 	}
+	s.countServed(key, a.variant, a.reason)
 	r.Value, r.Variant, r.HasValue = int64(v), a.variant.name, true
 	return r
 }
@@ -140,13 +152,16 @@ func (s *Set) Object(key string, fallback any, ctx map[string]any) (r Result[any
 	if a.variant == nil {
 		r.Value = fallback
 		r.fail(a.failed)
+		s.countUnserved(key, a.reason)
 		return r
 	}
 	if _, ok := a.variant.value.(map[string]any); !ok {
 		r.Value = fallback
 		r.fail(mismatch(a.variant, Object))
+		s.countUnserved(key, byError)
 		return r
 	}
+	s.countServed(key, a.variant, a.reason)
 	r.Value, r.Variant, r.HasValue = a.variant.value, a.variant.name, true
 	return r
 }
@@ -158,8 +173,10 @@ func (s *Set) Any(key string, ctx map[string]any) (r Result[any]) {
 	r.Reason, r.Metadata = deciders[a.reason], a.metadata
 	if a.variant == nil {
 		r.fail(a.failed)
+		s.countUnserved(key, a.reason)
 		return r
 	}
+	s.countServed(key, a.variant, a.reason)
 	r.Value, r.Variant, r.HasValue = a.variant.value, a.variant.name, true
 	return r
 }

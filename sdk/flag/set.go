@@ -101,6 +101,7 @@ type Set struct {
 	source string
 	clock  func() time.Time
 	draw   func() uint32
+	counts *Counts // nil: nothing is counted
 }
 
 // served is a flag as a set serves it.
@@ -190,6 +191,9 @@ func (s *Set) Len() int { return s.flags.n }
 
 // Level is the level in force.
 func (s *Set) Level() degrade.Level { return s.view.level }
+
+// LevelState is what the level follows from. Its holds must not be changed.
+func (s *Set) LevelState() degrade.LevelState { return s.level }
 
 // Settings are what the set decides for all flags.
 func (s *Set) Settings() Settings { return s.settings }

@@ -161,6 +161,7 @@ func (b *build) putFlag(source Source) {
 	}
 	if old, ok := b.flags.get(source.Key); ok {
 		b.unlink(source.Key, old.def.refs, old.guard())
+		f.def.inherit(old.def)
 	}
 	b.link(source.Key, f.def.refs, f.guard())
 	b.flags.set(source.Key, f)
