@@ -111,7 +111,7 @@ func (t *tally) add(d decider) {
 }
 
 // collect tells what is new, and whether anything is.
-func (t *tally) collect(each func(Count)) (any bool) {
+func (t *tally) collect(each func(Count)) (news bool) {
 	for d := range t.collected {
 		var sum uint64
 		for i := range t.stripes {
@@ -119,11 +119,11 @@ func (t *tally) collect(each func(Count)) (any bool) {
 		}
 		if n := sum - t.collected[d]; n > 0 {
 			t.collected[d] = sum
-			any = true
+			news = true
 			each(Count{t.key, t.variant, deciders[d], n})
 		}
 	}
-	return any
+	return news
 }
 
 // countServed counts an evaluation that served a variant of a flag.
