@@ -57,6 +57,7 @@ two of them, running it again finishes it.
 	cmd.Flags().StringVar(&a.changeID, "change-id", "", "`id` of an interrupted apply, to join this one to it in the audit log")
 	c.globals.bindReason(cmd)
 	c.globals.bindDryRun(cmd)
+	c.globals.bindWait(cmd)
 	return cmd
 }
 
@@ -75,8 +76,8 @@ type apply struct {
 
 // applied is what became of all chunks.
 type applied struct {
-	objects  []*plimsollv1.AppliedObject
-	revision int64
+	objects []*plimsollv1.AppliedObject
+	at      *plimsollv1.Position // after the last chunk; nil if none was sent
 }
 
 func (a *apply) run(ctx context.Context, files []string) error {
@@ -96,14 +97,14 @@ func (a *apply) run(ctx context.Context, files []string) error {
 	}
 	a.files, a.bundle, a.chunks = files, bundle, bundle.Chunks(maxRequest)
 	if len(a.chunks) == 0 {
-		return a.result(applied{})
+		return a.result(ctx, applied{})
 	}
 	a.changeID = cmp.Or(a.changeID, rand.Text())
 	done, err := a.send(ctx)
 	if err != nil {
 		return err
 	}
-	return a.result(done)
+	return a.result(ctx, done)
 }
 
 // printFaults prints what keeps files from being sent, with the warnings; for
@@ -196,7 +197,7 @@ func (d *applied) add(res *plimsollv1.ApplyResponse, chunk manifest.Chunk) {
 			d.objects = append(d.objects, o)
 		}
 	}
-	d.revision = res.GetChange().GetPosition().GetRevision()
+	d.at = res.GetChange().GetPosition()
 }
 
 func (a *apply) total() int {
@@ -257,6 +258,12 @@ func (a *apply) arguments() []string {
 	if a.globals.reason != "" {
 		out = append(out, "--reason", a.globals.reason)
 	}
+	switch {
+	case a.globals.waitTimeout != defaultWait:
+		out = append(out, "--wait-timeout", a.globals.waitTimeout.String())
+	case a.globals.wait:
+		out = append(out, "--wait")
+	}
 	return out
 }
 
@@ -276,6 +283,8 @@ type appliedJSON struct {
 	Updated   int                 `json:"updated"`
 	Unchanged int                 `json:"unchanged"`
 	Objects   []appliedObjectJSON `json:"objects"`
+
+	Wait *waitJSON `json:"wait,omitempty"`
 }
 
 type appliedObjectJSON struct {
@@ -283,9 +292,9 @@ type appliedObjectJSON struct {
 	Outcome string `json:"outcome"`
 }
 
-func (a *apply) result(done applied) error {
+func (a *apply) result(ctx context.Context, done applied) error {
 	counts := make(map[string]int)
-	out := appliedJSON{ChangeID: a.changeID, DryRun: a.globals.dryRun, Revision: done.revision, Objects: make([]appliedObjectJSON, 0, len(done.objects))}
+	out := appliedJSON{ChangeID: a.changeID, DryRun: a.globals.dryRun, Revision: done.at.GetRevision(), Objects: make([]appliedObjectJSON, 0, len(done.objects))}
 	for _, o := range done.objects {
 		word := outcomes[o.GetOutcome()]
 		counts[word]++
@@ -295,11 +304,11 @@ func (a *apply) result(done applied) error {
 	if a.globals.dryRun {
 		out.ChangeID, out.Revision = "", 0
 	}
-	if !a.print.People() {
-		return a.print.Value(out)
-	}
-	a.printResult(&out)
-	return nil
+	end := concluded{doing: "apply", at: done.at, changed: out.Created+out.Updated > 0}
+	return a.conclude(ctx, end, func() { a.printResult(&out) }, func(w *waitJSON) any {
+		out.Wait = w
+		return out
+	})
 }
 
 func (a *apply) printResult(out *appliedJSON) {

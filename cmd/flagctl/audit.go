@@ -89,7 +89,7 @@ func (c *cli) audit(ctx context.Context, req *plimsollv1.ListRecordsRequest, lim
 			objectText(r.GetObjects()), output.Clean(r.GetReason()), output.Faint(output.Clean(r.GetChangeId())),
 		})
 	}
-	c.print.Table([]string{"SEQ", "TIME", "ACTOR", "VERB", "OBJECTS", "REASON", "CHANGE"}, rows)
+	c.print.Table([]string{"SEQ", "TIME", "ACTOR", "VERB", "OBJECTS", "REASON", "CHANGE"}, rows, "CHANGE", "SEQ", "REASON")
 	return nil
 }
 

@@ -91,7 +91,7 @@ func (c *cli) printContexts(file *config.File) error {
 	case len(rows) == 0:
 		c.print.Notef("no contexts; `flagctl context set NAME --server URL` makes one")
 	default:
-		c.print.Table([]string{"", "NAME", "SERVER", "NAMESPACE", "TOKEN FILE"}, rows)
+		c.print.Table([]string{"", "NAME", "SERVER", "NAMESPACE", "TOKEN FILE"}, rows, "TOKEN FILE")
 	}
 	return nil
 }

@@ -60,6 +60,7 @@ A flag is shed under load only if it has a tier.`,
 	must(cmd.RegisterFlagCompletionFunc("tier", completeTiers))
 	c.globals.bindReason(cmd)
 	c.globals.bindDryRun(cmd)
+	c.globals.bindWait(cmd)
 	return cmd
 }
 
@@ -92,15 +93,17 @@ func (c *cli) create(ctx context.Context, key, definition string) error {
 		return c.failedCreate(doing, key, c.failedChange(doing, err, id, c.again([]string{"history"}, key)))
 	}
 	c.warn(res.Msg.GetWarnings())
-	if !c.print.People() {
-		return c.print.Value(struct {
-			flagJSON
-			ChangeID string `json:"changeId"`
-		}{flagToJSON(res.Msg.GetFlag()), res.Msg.GetChange().GetChangeId()})
+	show := func() {
+		c.print.Printf("%s: created (revision %d)\n", output.Bold(output.Clean(key)), res.Msg.GetFlag().GetRevision())
+		c.print.Printf("undo: %s\n", c.again([]string{"delete"}, key))
 	}
-	c.print.Printf("%s: created (revision %d)\n", output.Bold(output.Clean(key)), res.Msg.GetFlag().GetRevision())
-	c.print.Printf("undo: %s\n", c.again([]string{"delete"}, key))
-	return nil
+	return c.conclude(ctx, concluded{doing: doing, at: res.Msg.GetChange().GetPosition(), changed: true}, show, func(w *waitJSON) any {
+		return struct {
+			flagJSON
+			ChangeID string    `json:"changeId"`
+			Wait     *waitJSON `json:"wait,omitempty"`
+		}{flagToJSON(res.Msg.GetFlag()), res.Msg.GetChange().GetChangeId(), w}
+	})
 }
 
 func (c *cli) failedCreate(doing, key string, err error) error {

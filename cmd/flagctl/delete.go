@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -62,6 +63,7 @@ is still used is refused, with the names of its users.`,
 	c.globals.bindReason(cmd)
 	c.globals.bindDryRun(cmd)
 	c.globals.bindYes(cmd)
+	c.globals.bindWait(cmd)
 	return cmd
 }
 
@@ -72,6 +74,8 @@ type deletedJSON struct {
 	ChangeID string   `json:"changeId,omitempty"`
 	Revision int64    `json:"revision,omitempty"`
 	Restore  string   `json:"restore"`
+
+	Wait *waitJSON `json:"wait,omitempty"`
 }
 
 func (c *cli) delete(ctx context.Context, keys []string, base int64) error {
@@ -86,19 +90,26 @@ func (c *cli) delete(ctx context.Context, keys []string, base int64) error {
 		flags[0].Revision = base // the server compares
 	}
 	deleted, out := flags, deletedJSON{DryRun: c.globals.dryRun}
+	var at *plimsollv1.Position
 	if !out.DryRun {
 		question := fmt.Sprintf("delete %s from namespace %s?", output.Clean(strings.Join(keys, ", ")), c.namespaceName())
 		if err := c.confirm(ctx, question); err != nil {
 			return err
 		}
-		deleted, err = c.deleteFlags(ctx, flags, &out)
+		out.ChangeID = rand.Text()
+		deleted, at, err = c.deleteFlags(ctx, flags, out.ChangeID)
+		out.Revision = at.GetRevision()
 	}
-	if len(deleted) > 0 {
-		if printErr := c.printDeleted(deleted, &out); printErr != nil {
-			return printErr
-		}
+	if len(deleted) == 0 {
+		return err
 	}
-	return err
+	c.describeDeleted(deleted, &out)
+	done := concluded{doing: "delete " + strings.Join(out.Deleted, ", "), at: at, changed: true, partly: err != nil}
+	concludeErr := c.conclude(ctx, done, func() { c.printDeleted(&out) }, func(w *waitJSON) any {
+		out.Wait = w
+		return out
+	})
+	return cmp.Or(concludeErr, err)
 }
 
 // getFlags reads flags, each once.
@@ -118,31 +129,32 @@ func (c *cli) getFlags(ctx context.Context, keys []string) ([]*plimsollv1.Flag, 
 }
 
 // deleteFlags deletes one flag after the other, as one change, provided that
-// each still is what it was when it was read. It returns those that are gone.
-func (c *cli) deleteFlags(ctx context.Context, flags []*plimsollv1.Flag, out *deletedJSON) ([]*plimsollv1.Flag, error) {
-	out.ChangeID = rand.Text()
+// each still is what it was when it was read. It returns those that are gone, and
+// the namespace's position after that.
+func (c *cli) deleteFlags(ctx context.Context, flags []*plimsollv1.Flag, changeID string) (gone []*plimsollv1.Flag, at *plimsollv1.Position, err error) {
 	for i, f := range flags {
 		res, err := c.client.Flags.DeleteFlag(ctx, connect.NewRequest(&plimsollv1.DeleteFlagRequest{
-			Namespace: c.namespace(), Key: f.GetKey(), BaseRevision: f.GetRevision(), Change: c.change(out.ChangeID),
+			Namespace: c.namespace(), Key: f.GetKey(), BaseRevision: f.GetRevision(), Change: c.change(changeID),
 		}))
 		if err != nil {
-			return flags[:i], c.failedChange("delete "+f.GetKey(), err, out.ChangeID, c.again([]string{"history"}, f.GetKey()))
+			return flags[:i], at, c.failedChange("delete "+f.GetKey(), err, changeID, c.again([]string{"history"}, f.GetKey()))
 		}
-		out.Revision = res.Msg.GetChange().GetPosition().GetRevision()
+		at = res.Msg.GetChange().GetPosition()
 	}
-	return flags, nil
+	return flags, at, nil
 }
 
-func (c *cli) printDeleted(flags []*plimsollv1.Flag, out *deletedJSON) error {
+// describeDeleted fills in what was deleted, and how it comes back.
+func (c *cli) describeDeleted(flags []*plimsollv1.Flag, out *deletedJSON) {
 	definitions := make(map[string]string, len(flags))
 	for _, f := range flags {
 		out.Deleted = append(out.Deleted, f.GetKey())
 		definitions[f.GetKey()] = f.GetDefinition()
 	}
 	out.Restore = c.applyAgain(definitions)
-	if !c.print.People() {
-		return c.print.Value(out)
-	}
+}
+
+func (c *cli) printDeleted(out *deletedJSON) {
 	for _, key := range out.Deleted {
 		if out.DryRun {
 			c.print.Printf("%s: would be deleted (dry run: nothing was changed)\n", output.Bold(output.Clean(key)))
@@ -151,5 +163,4 @@ func (c *cli) printDeleted(flags []*plimsollv1.Flag, out *deletedJSON) error {
 		}
 	}
 	c.print.Printf("restore with:\n%s\n", out.Restore)
-	return nil
 }

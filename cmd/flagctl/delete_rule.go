@@ -34,6 +34,8 @@ type deletedRuleJSON struct {
 	ChangeID string `json:"changeId"`
 	Revision int64  `json:"revision"`
 	Restore  string `json:"restore,omitempty"`
+
+	Wait *waitJSON `json:"wait,omitempty"`
 }
 
 // deleteRule deletes a segment or an evaluator. What it was is read from the
@@ -61,14 +63,16 @@ func (c *cli) deleteRule(ctx context.Context, r rule) error {
 		doc := fmt.Sprintf(`{"flags":{},%s:{%s:%s}}`, jsonText(r.field), jsonText(r.name), text)
 		out.Restore = fmt.Sprintf("%s <<'EOF'\n%s\nEOF", c.again([]string{"apply", "-f", "-"}), printableJSON(doc))
 	}
-	if !c.print.People() {
-		return c.print.Value(out)
+	show := func() {
+		c.print.Printf("%s %s: deleted\n", r.word, output.Bold(output.Clean(r.name)))
+		if out.Restore != "" {
+			c.print.Printf("restore with:\n%s\n", out.Restore)
+		}
 	}
-	c.print.Printf("%s %s: deleted\n", r.word, output.Bold(output.Clean(r.name)))
-	if out.Restore != "" {
-		c.print.Printf("restore with:\n%s\n", out.Restore)
-	}
-	return nil
+	return c.conclude(ctx, concluded{doing: doing, at: res.Msg.GetChange().GetPosition(), changed: true}, show, func(w *waitJSON) any {
+		out.Wait = w
+		return out
+	})
 }
 
 // deletedText is the rule as it was; "" if the log cannot be read, as the rule

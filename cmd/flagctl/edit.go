@@ -43,6 +43,8 @@ type editJSON struct {
 	ChangeID string `json:"changeId,omitempty"`
 	Revision int64  `json:"revision"`
 	Undo     string `json:"undo,omitempty"`
+
+	Wait *waitJSON `json:"wait,omitempty"`
 }
 
 // edit makes the change, on the condition that the flag still is what was read
@@ -68,24 +70,28 @@ func (c *cli) edit(ctx context.Context, e edit) error {
 	if e.base == 0 {
 		e.base = old.GetRevision()
 	}
+	var at *plimsollv1.Position
 	if out.Before != out.After || e.base != old.GetRevision() {
-		if out.Changed, err = c.applyEdit(ctx, e, old, &out); err != nil {
+		if at, err = c.applyEdit(ctx, e, old, &out); err != nil {
 			return c.failed(e.verbForError, err)
 		}
 	}
 	if out.Changed {
 		out.Undo = c.undoEdit(e, old, out.Before)
 	}
-	if !c.print.People() {
-		return c.print.Value(out)
-	}
-	c.printEdit(&out)
-	if e.afterwards != nil {
+	show := func() {
+		c.printEdit(&out)
+		if e.afterwards == nil {
+			return
+		}
 		if note := e.afterwards(old, &s); note != "" {
 			c.print.Notef("%s %s", output.Warn("note:"), output.Clean(note))
 		}
 	}
-	return nil
+	return c.conclude(ctx, concluded{doing: e.verbForError, at: at, changed: out.Changed}, show, func(w *waitJSON) any {
+		out.Wait = w
+		return out
+	})
 }
 
 // checkBase refuses a revision that no flag can have.
@@ -96,25 +102,28 @@ func checkBase(revision int64) error {
 	return nil
 }
 
-// applyEdit sends the change, or with --dry-run checks it here.
-func (c *cli) applyEdit(ctx context.Context, e edit, old *plimsollv1.Flag, out *editJSON) (changed bool, err error) {
+// applyEdit sends the change, or with --dry-run checks it here. It returns the
+// namespace's position after it.
+func (c *cli) applyEdit(ctx context.Context, e edit, old *plimsollv1.Flag, out *editJSON) (*plimsollv1.Position, error) {
 	if c.globals.dryRun {
 		if e.base != old.GetRevision() {
-			return false, &failure{code: exitConflict, doing: e.verbForError, why: fmt.Errorf("the flag is at revision %d, not %d", old.GetRevision(), e.base)}
+			return nil, &failure{code: exitConflict, doing: e.verbForError, why: fmt.Errorf("the flag is at revision %d, not %d", old.GetRevision(), e.base)}
 		}
 		_, err := e.rewrite(old.GetDefinition())
-		return err == nil, err
+		out.Changed = err == nil
+		return nil, err
 	}
 	id := rand.Text()
 	e.request.Namespace, e.request.Key, e.request.BaseRevision, e.request.Change = c.namespace(), e.key, e.base, c.change(id)
 	res, err := c.client.Flags.UpdateFlag(ctx, connect.NewRequest(e.request))
 	if err != nil {
-		return false, c.failedChange(e.verbForError, err, id, c.again([]string{"history"}, e.key))
+		return nil, c.failedChange(e.verbForError, err, id, c.again([]string{"history"}, e.key))
 	}
 	c.warn(res.Msg.GetWarnings())
 	out.ChangeID = res.Msg.GetChange().GetChangeId()
 	out.Revision = res.Msg.GetFlag().GetRevision()
-	return res.Msg.GetChange().GetChanged(), nil
+	out.Changed = res.Msg.GetChange().GetChanged()
+	return res.Msg.GetChange().GetPosition(), nil
 }
 
 func (c *cli) undoEdit(e edit, old *plimsollv1.Flag, before string) string {

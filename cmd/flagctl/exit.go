@@ -16,6 +16,7 @@ const (
 	exitUsage       = 2 // the command line is wrong
 	exitUnreachable = 3 // no Plimsoll server answered
 	exitConflict    = 4 // it has changed meanwhile, or exists already
+	exitUnconfirmed = 5 // it was done, but not every process is known to have applied it
 )
 
 // failure is why a command did not do what it was asked to.

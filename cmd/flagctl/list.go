@@ -74,7 +74,8 @@ func (c *cli) list(ctx context.Context, req *plimsollv1.ListFlagsRequest) error 
 		c.print.Notef("no flags in namespace %s%s", c.namespaceName(), filterText(req))
 		return nil
 	}
-	c.print.Table([]string{"KEY", "TYPE", "STATE", "DEFAULT", "TIER", "OWNER", "UPDATED"}, flagRows(flags, c.now()))
+	c.print.Table([]string{"KEY", "TYPE", "STATE", "DEFAULT", "TIER", "OWNER", "UPDATED"}, flagRows(flags, c.now()),
+		"OWNER", "UPDATED", "TYPE", "TIER")
 	return nil
 }
 

@@ -132,6 +132,16 @@ func TestApplyCtrlCWhileWaiting(t *testing.T) {
 	runFlagctl(ctx, t, l.serve(t), "apply", "-f", "f.json").want(t, exitFailed, "interrupted; it is not known whether change ", "--change-id ")
 }
 
+// TestApplyFinishWaits: what finishes an apply waits as that was to.
+func TestApplyFinishWaits(t *testing.T) {
+	smallFile(t)
+	for _, wait := range [][]string{{"--wait"}, {"--wait-timeout", "1m0s"}} {
+		l := &losing{end: hangUp}
+		r := runFlagctl(t.Context(), t, l.serve(t), append([]string{"apply", "-f", "f.json"}, wait...)...)
+		r.want(t, exitUnreachable, "hint: finish it with: flagctl apply -f f.json "+strings.Join(wait, " ")+" --change-id "+l.first())
+	}
+}
+
 func TestApplyNeverSent(t *testing.T) {
 	smallFile(t)
 	runFlagctl(t.Context(), t, "http://127.0.0.1:1", "apply", "-f", "f.json").want(t, exitUnreachable, "connection refused; nothing was written")

@@ -199,7 +199,7 @@ func (c *cli) listNamespaces(ctx context.Context) error {
 	if !c.print.People() {
 		return c.print.Value(out)
 	}
-	c.print.Table([]string{"NAME", "FLAGS", "BUCKETING", "AGE", "DESCRIPTION"}, rows)
+	c.print.Table([]string{"NAME", "FLAGS", "BUCKETING", "AGE", "DESCRIPTION"}, rows, "BUCKETING", "AGE", "DESCRIPTION")
 	return nil
 }
 

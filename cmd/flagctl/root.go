@@ -23,7 +23,8 @@ audit log gets instead of user@host. PLIMSOLL_FLAGCTL_CONFIG names another file
 for the contexts.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 server unreachable,
-4 conflict (it has changed meanwhile, or exists already).`
+4 conflict (it has changed meanwhile, or exists already), 5 done, but with --wait
+it is not known that every process has applied it.`
 
 // Groups of commands in the help.
 const (
@@ -43,8 +44,8 @@ func newRoot(c *cli) *cobra.Command {
 		SilenceUsage:  true,
 		Args:          unknownVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return c.globals.check()
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return c.globals.check(cmd)
 		},
 	}
 	root.SetOut(printerOut{c.print})
@@ -60,7 +61,7 @@ func newRoot(c *cli) *cobra.Command {
 	)
 	add(root, groupFlags, newList(c), newGet(c), newCreate(c), newSet(c), newEnable(c), newDisable(c), newDelete(c), newEval(c), newHistory(c))
 	add(root, groupFiles, newApply(c), newLint(c), newExport(c))
-	add(root, groupServer, newStatus(c), newWatch(c), newAudit(c), newNamespace(c))
+	add(root, groupServer, newStatus(c), newClients(c), newWatch(c), newAudit(c), newNamespace(c))
 	add(root, groupSelf, newContext(c), newVersion(c))
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)

@@ -20,9 +20,10 @@ import (
 
 var update = flag.Bool("update", false, "write the expected outputs of the scripts anew")
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"flagctl": main})
-}
+// programs are what scripts can run beside what the machine has.
+var programs = map[string]func(){"flagctl": main}
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // TestScripts runs the scripts of testdata/script: they are the specification
 // of the command line, against a real server.
@@ -47,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"until":  untilCommand,
 			"many":   manyCommand,
 			"bytes":  bytesCommand,
+
+			"process": processCommand,
 		},
 	})
 }
@@ -121,6 +124,7 @@ var masks = []struct {
 	{regexp.MustCompile(`(revision"?:? +)\d+(, not \d+)?`), "${1}N"},
 	{regexp.MustCompile(`http://127\.0\.0\.1:\d+`), "SERVER"},
 	{regexp.MustCompile(`  (now|\d+s)\n`), "  AGE\n"},
+	{regexp.MustCompile(`\b(within|slowest) \d+(\.\d+)? (ms|s)\b`), "${1} SPAN"},
 }
 
 // maskCommand is "mask stdout|stderr": the last output goes to the file masked,

@@ -49,7 +49,7 @@ func startServer(dataDir, address string) (*serverProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &serverProcess{cmd: exec.Command(binary, "--listen", address, "--data-dir", dataDir), log: new(bytes.Buffer)}
+	s := &serverProcess{cmd: exec.Command(binary, "--listen", address, "--data-dir", dataDir, "--zone", "eu-1"), log: new(bytes.Buffer)}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

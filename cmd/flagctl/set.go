@@ -18,6 +18,7 @@ func newSet(c *cli) *cobra.Command {
 otherwise. It fails with exit code 4 if somebody else changes the flag at the
 same time.`,
 		Example: `  flagctl set new-ui on --reason "launch"
+  flagctl set new-ui on --wait
   flagctl set new-ui on --dry-run`,
 		Args:              exactly("FLAG", "VARIANT"),
 		ValidArgsFunction: c.completeFlagAndVariant,
@@ -54,4 +55,5 @@ func bindEdit(c *cli, cmd *cobra.Command, base *int64) {
 	cmd.Flags().Int64Var(base, "base-revision", 0, "only if the flag is still at this `revision`")
 	c.globals.bindReason(cmd)
 	c.globals.bindDryRun(cmd)
+	c.globals.bindWait(cmd)
 }

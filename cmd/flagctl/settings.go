@@ -31,6 +31,9 @@ type globals struct {
 
 	reason      string // of commands that change something
 	yes, dryRun bool
+
+	wait        bool // of commands that change what apps get
+	waitTimeout time.Duration
 }
 
 // bind registers the flags of all commands.
@@ -59,14 +62,14 @@ func (g *globals) bindYes(cmd *cobra.Command) {
 }
 
 // check says what is wrong with the flags as such.
-func (g *globals) check() error {
+func (g *globals) check(cmd *cobra.Command) error {
 	if g.timeout <= 0 {
 		return usage("--timeout must be more than 0, such as 10s")
 	}
 	if len(g.reason) > maxReason {
 		return usage(fmt.Sprintf("--reason has %d bytes; at most %d are allowed", len(g.reason), maxReason))
 	}
-	return nil
+	return g.checkWait(cmd)
 }
 
 // settings are where to connect to, and as who.

@@ -54,12 +54,21 @@ type Printer struct {
 	out, err         *bufio.Writer
 	outTerm, errTerm *colorprofile.Writer
 	failed           error
+
+	width  int       // of the lines of tables; 0: any
+	stderr io.Writer // what err writes to
+	live   bool      // a line on it can be written over
+	shown  bool      // such a line stands there
 }
 
 // New makes a printer. Colours follow what the streams are and environ, the
-// environment: none for what is no terminal, with NO_COLOR, or TERM=dumb.
+// environment: none for what is no terminal, with NO_COLOR, or TERM=dumb. Tables
+// are fitted to the width of the terminal, or to COLUMNS.
 func New(stdout, stderr io.Writer, environ []string) *Printer {
-	p := &Printer{Format: Table, out: bufio.NewWriterSize(stdout, 64<<10), err: bufio.NewWriter(stderr)}
+	p := &Printer{
+		Format: Table, out: bufio.NewWriterSize(stdout, 64<<10), err: bufio.NewWriter(stderr),
+		width: columns(stdout, environ), stderr: stderr, live: redraws(stderr, environ),
+	}
 	p.outTerm = &colorprofile.Writer{Forward: p.out, Profile: profile(stdout, environ)}
 	p.errTerm = &colorprofile.Writer{Forward: p.err, Profile: profile(stderr, environ)}
 	return p
@@ -84,6 +93,7 @@ func (p *Printer) People() bool { return p.Format == Table }
 
 // Printf writes a part of the result for people; it may hold styles.
 func (p *Printer) Printf(format string, args ...any) {
+	p.erase()
 	_, err := fmt.Fprintf(p.outTerm, format, args...)
 	p.note(err)
 }
@@ -91,6 +101,7 @@ func (p *Printer) Printf(format string, args ...any) {
 // Notef writes a line beside the result: progress, warnings, hints. What was
 // printed before comes out before it.
 func (p *Printer) Notef(format string, args ...any) {
+	p.erase()
 	p.note(p.out.Flush())
 	// What cannot be written to standard error cannot be told to anybody.
 	_, _ = fmt.Fprintf(p.errTerm, format+"\n", args...)
@@ -99,6 +110,7 @@ func (p *Printer) Notef(format string, args ...any) {
 
 // Raw writes a result exactly as it is.
 func (p *Printer) Raw(text []byte) {
+	p.erase()
 	_, err := p.out.Write(text)
 	p.note(err)
 }

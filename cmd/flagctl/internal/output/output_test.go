@@ -197,3 +197,59 @@ func TestPretty(t *testing.T) {
 		})
 	}
 }
+
+// TestNarrow: columns are left out in the order that is given, as many as it
+// takes, and never those that are not named.
+func TestNarrow(t *testing.T) {
+	write := func(p *output.Printer) {
+		p.Table([]string{"KEY", "TYPE", "OWNER"}, [][]string{{"new-ui", output.Warn("bool"), "team-web"}, {"größe", "string", ""}}, "TYPE", "OWNER", "NONE")
+	}
+	const (
+		wide   = "KEY     TYPE    OWNER\nnew-ui  bool    team-web\ngröße   string\n"
+		narrow = "KEY     OWNER\nnew-ui  team-web\ngröße\n"
+		key    = "KEY\nnew-ui\ngröße\n"
+	)
+	tests := []struct{ columns, want string }{
+		{"24", wide}, {"23", narrow}, {"16", narrow}, {"15", key}, {"1", key}, {"0", wide}, {"-5", wide}, {"many", wide}, {"", wide},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(tt.want, printed(t, output.Table, []string{"COLUMNS=" + tt.columns}, write)); diff != "" {
+			t.Errorf("COLUMNS=%s (-want +got):\n%s", tt.columns, diff)
+		}
+	}
+}
+
+// TestProgressElsewhere: what is no terminal gets no progress.
+func TestProgressElsewhere(t *testing.T) {
+	var out, notes bytes.Buffer
+	p := output.New(&out, &notes, []string{"TERM=xterm", "CLICOLOR_FORCE=1"})
+	p.Progress("waiting")
+	p.Progress("")
+	if out.Len()+notes.Len() > 0 {
+		t.Errorf("stdout %q, stderr %q", out.String(), notes.String())
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 996: "996", 1003: "1 003", 50000: "50 000", 123456: "123 456", 1234567: "1 234 567"} {
+		if got := output.Number(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	tests := []struct {
+		d    time.Duration
+		want string
+	}{
+		{-time.Second, "1 ms"}, {0, "1 ms"}, {41 * time.Millisecond, "41 ms"}, {999 * time.Millisecond, "999 ms"}, {999600 * time.Microsecond, "1.0 s"},
+		{1240 * time.Millisecond, "1.2 s"}, {9940 * time.Millisecond, "9.9 s"}, {9960 * time.Millisecond, "10 s"}, {12 * time.Second, "12 s"},
+		{119 * time.Second, "119 s"}, {2 * time.Minute, "2 min"}, {119 * time.Minute, "119 min"}, {7 * time.Hour, "7 h"},
+	}
+	for _, tt := range tests {
+		if got := output.Span(tt.d); got != tt.want {
+			t.Errorf("%v is %q, want %q", tt.d, got, tt.want)
+		}
+	}
+}

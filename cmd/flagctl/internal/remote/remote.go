@@ -37,6 +37,7 @@ type Client struct {
 	Flags plimsollv1connect.FlagServiceClient
 	Audit plimsollv1connect.AuditServiceClient
 	Admin plimsollv1connect.AdminServiceClient
+	Fleet plimsollv1connect.FleetServiceClient
 
 	target Target
 }
@@ -70,6 +71,7 @@ func New(t Target) *Client {
 		Flags:  plimsollv1connect.NewFlagServiceClient(httpClient, base, opts...),
 		Audit:  plimsollv1connect.NewAuditServiceClient(httpClient, base, opts...),
 		Admin:  plimsollv1connect.NewAdminServiceClient(httpClient, base, opts...),
+		Fleet:  plimsollv1connect.NewFleetServiceClient(httpClient, base, opts...),
 		target: t,
 	}
 }
