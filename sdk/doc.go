@@ -22,17 +22,35 @@
 //
 // # When servers are gone
 //
-// Evaluation goes on from memory: the answers are what they would be with the
-// state last seen, overrides and holds still end on time, and the metadata
-// "source" says "memory". OpenFeature's state is STALE until a stream is back.
-// Before the first flags arrive, every answer is the caller's default with
-// reason DEFAULT and no error. Init waits for them for 5 s (see
-// [WithInitTimeout]) and never fails for want of a server.
+// What is served then is the best there is, in this order:
 //
-// A state is never replaced by an older one. If for 30 s servers offer nothing
-// but the state of another store, or a confirmed older state of the same one,
-// it is adopted with a warning in the log: so that an app follows when a
-// server's data was lost or restored.
+//   - a live stream, from the nearest server that is well (see
+//     [WithZoneEndpoints]);
+//   - memory: the answers are what they would be with the state last seen;
+//   - the cache on disk or the bootstrap file, whichever has the later state, when
+//     the process starts (see [WithCacheDir] and [WithBootstrapFile]);
+//   - the caller's default, with reason DEFAULT and no error.
+//
+// The metadata "source" of an answer says "memory", "cache" or "bootstrap"; a live
+// one has none. In all of them overrides and holds end on time. OpenFeature's state
+// is STALE until there is a stream. Init waits for one for 500 ms if there are flags
+// on disk, else for 5 s (see [WithInitTimeout]), and never fails for want of a
+// server. No file that is missing, damaged or cannot be written stops an app: the log
+// says so, and it works without.
+//
+// A state is never replaced by an older one, in memory or on disk. If for 30 s
+// servers offer nothing but the state of another store, or a confirmed older state of
+// the same one, it is adopted with a warning in the log: so that an app follows when
+// a server's data was lost or restored.
+//
+// # On a developer's machine
+//
+// [WithFile] takes the flags from a file instead of servers. And an environment
+// variable PLIMSOLL_OVERRIDE_NAME=VARIANT pins a flag in this process, whatever
+// servers say: NAME is the flag's key in upper case, with _ in place of every byte
+// that is not A-Z or 0-9, so that PLIMSOLL_OVERRIDE_NEW_CHECKOUT=on is about
+// new-checkout. A warning in the log lists them at the start, and servers show how
+// many flags a process overrides.
 //
 // # Reasons and metadata
 //

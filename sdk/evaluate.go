@@ -17,8 +17,8 @@ var noSet = openfeature.ProviderResolutionDetail{Reason: openfeature.DefaultReas
 // copying it in costs as much as the evaluation itself.
 
 // BooleanEvaluation evaluates a bool flag.
-func (p *Provider) BooleanEvaluation(_ context.Context, key string, fallback bool, flat openfeature.FlattenedContext) (d openfeature.BoolResolutionDetail) {
-	set := p.set.Load()
+func (p *Provider) BooleanEvaluation(ctx context.Context, key string, fallback bool, flat openfeature.FlattenedContext) (d openfeature.BoolResolutionDetail) {
+	set, _ := p.view(ctx)
 	if set == nil {
 		d.Value, d.ProviderResolutionDetail = fallback, noSet
 		return d
@@ -32,8 +32,8 @@ func (p *Provider) BooleanEvaluation(_ context.Context, key string, fallback boo
 }
 
 // StringEvaluation evaluates a string flag.
-func (p *Provider) StringEvaluation(_ context.Context, key string, fallback string, flat openfeature.FlattenedContext) (d openfeature.StringResolutionDetail) {
-	set := p.set.Load()
+func (p *Provider) StringEvaluation(ctx context.Context, key string, fallback string, flat openfeature.FlattenedContext) (d openfeature.StringResolutionDetail) {
+	set, _ := p.view(ctx)
 	if set == nil {
 		d.Value, d.ProviderResolutionDetail = fallback, noSet
 		return d
@@ -47,8 +47,8 @@ func (p *Provider) StringEvaluation(_ context.Context, key string, fallback stri
 }
 
 // FloatEvaluation evaluates a number flag.
-func (p *Provider) FloatEvaluation(_ context.Context, key string, fallback float64, flat openfeature.FlattenedContext) (d openfeature.FloatResolutionDetail) {
-	set := p.set.Load()
+func (p *Provider) FloatEvaluation(ctx context.Context, key string, fallback float64, flat openfeature.FlattenedContext) (d openfeature.FloatResolutionDetail) {
+	set, _ := p.view(ctx)
 	if set == nil {
 		d.Value, d.ProviderResolutionDetail = fallback, noSet
 		return d
@@ -62,8 +62,8 @@ func (p *Provider) FloatEvaluation(_ context.Context, key string, fallback float
 }
 
 // IntEvaluation evaluates a number flag; a fraction is cut off.
-func (p *Provider) IntEvaluation(_ context.Context, key string, fallback int64, flat openfeature.FlattenedContext) (d openfeature.IntResolutionDetail) {
-	set := p.set.Load()
+func (p *Provider) IntEvaluation(ctx context.Context, key string, fallback int64, flat openfeature.FlattenedContext) (d openfeature.IntResolutionDetail) {
+	set, _ := p.view(ctx)
 	if set == nil {
 		d.Value, d.ProviderResolutionDetail = fallback, noSet
 		return d
@@ -78,8 +78,8 @@ func (p *Provider) IntEvaluation(_ context.Context, key string, fallback int64, 
 
 // ObjectEvaluation evaluates an object flag. Its value is a map[string]any that
 // all callers share: it must not be changed.
-func (p *Provider) ObjectEvaluation(_ context.Context, key string, fallback any, flat openfeature.FlattenedContext) (d openfeature.InterfaceResolutionDetail) {
-	set := p.set.Load()
+func (p *Provider) ObjectEvaluation(ctx context.Context, key string, fallback any, flat openfeature.FlattenedContext) (d openfeature.InterfaceResolutionDetail) {
+	set, _ := p.view(ctx)
 	if set == nil {
 		d.Value, d.ProviderResolutionDetail = fallback, noSet
 		return d

@@ -3,6 +3,9 @@ package sdk_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -244,4 +247,66 @@ func TestManyLifetimes(t *testing.T) {
 			t.Errorf("%d streams are left", n)
 		}
 	})
+}
+
+// A thousand lifetimes over real sockets, with a cache: goroutines, open files
+// and the files of the folder are in the end what they were at the start.
+func TestLifetimesLeaveNothing(t *testing.T) {
+	server := fakeserver.NewHandler("store-1")
+	server.Put(map[string]string{"f": on})
+	address, _ := serve(t, "127.0.0.1:0", server)
+	dir := t.TempDir()
+	life := func() {
+		t.Helper()
+		p, err := sdk.NewProvider(sdk.WithEndpoints("http://"+address), sdk.WithCacheDir(dir), sdk.WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Init(nobody); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if d := p.BooleanEvaluation(t.Context(), "f", false, nil); !d.Value {
+				t.Fatalf("f is %+v", d)
+			}
+		}
+		p.Shutdown()
+	}
+	life()
+	life()
+	goroutines, files, descriptors := runtime.NumGoroutine(), entries(t, dir), openFiles(t)
+	for i := range 1000 {
+		if i%50 == 0 {
+			server.Put(map[string]string{"g": []string{on, off}[i/50%2]}) // so that the cache is written
+		}
+		life()
+	}
+	eventually(t, func() bool { return server.Streams() == 0 && runtime.NumGoroutine() <= goroutines })
+	eventually(t, func() bool { return openFiles(t) <= descriptors })
+	if got := entries(t, dir); len(got) != 3 || len(files) > 3 {
+		t.Errorf("files %q after %q, want the cache, the generation before and the lock", got, files)
+	}
+}
+
+func entries(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// openFiles is how many file descriptors the process has; 0 where that cannot be
+// told.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	const fds = "/proc/self/fd"
+	if _, err := os.Stat(fds); err != nil {
+		return 0
+	}
+	return len(entries(t, fds))
 }

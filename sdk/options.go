@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,8 +18,12 @@ import (
 	"unicode/utf8"
 )
 
-// defaultInitTimeout is how long Init waits for a first set of flags.
-const defaultInitTimeout = 5 * time.Second
+// How long Init waits for flags from a server, when it has none at all and when
+// it has some from the cache or the bootstrap file.
+const (
+	defaultInitTimeout = 5 * time.Second
+	seededInitTimeout  = 500 * time.Millisecond
+)
 
 // Longest names that servers take, in characters.
 const (
@@ -32,29 +37,46 @@ var namespaceName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 type Option func(*config)
 
 type config struct {
-	endpoints   []*url.URL
-	namespace   string
-	service     string
-	zone        string
-	initTimeout time.Duration
+	endpoints []endpoint
+	namespace string
+	service   string
+	zone      string
+	// initTimeout is nil unless it is set.
+	initTimeout *time.Duration
 	log         *slog.Logger
 	client      *http.Client
 	tls         *tls.Config
-	faults      []error
+	cacheDir    string
+	bootstrap   string
+	file        string
+	// environ is os.Environ, and shuffle the order of endpoints of one rank; but in
+	// tests.
+	environ func() []string
+	shuffle func(n int, swap func(i, j int))
+	faults  []error
+}
+
+// endpoint is a server and the zone that it is in; empty: not known.
+type endpoint struct {
+	url  *url.URL
+	zone string
 }
 
 func newConfig(options []Option) (*config, error) {
-	c := &config{initTimeout: defaultInitTimeout, service: filepath.Base(os.Args[0])}
+	c := &config{service: filepath.Base(os.Args[0]), environ: os.Environ, shuffle: mathrand.Shuffle}
 	for _, option := range options {
 		option(c)
 	}
-	if len(c.endpoints)+len(c.faults) == 0 {
-		c.fault("no endpoint: name the servers with WithEndpoints(\"https://flags.example.com:8013\")")
+	if len(c.endpoints)+len(c.faults) == 0 && c.file == "" {
+		c.fault("no endpoint: name the servers with WithEndpoints(\"https://flags.example.com:8013\"), or a file with WithFile")
+	}
+	if c.file != "" && (len(c.endpoints) > 0 || c.cacheDir != "" || c.bootstrap != "") {
+		c.fault("WithFile takes the place of servers: it excludes WithEndpoints, WithZoneEndpoints, WithCacheDir and WithBootstrapFile")
 	}
 	if c.tls != nil && c.client != nil {
 		c.fault("WithTLSConfig and WithHTTPClient exclude each other: put the TLS configuration into the client's transport")
 	}
-	if c.tls != nil && !slices.ContainsFunc(c.endpoints, func(u *url.URL) bool { return u.Scheme == "https" }) {
+	if c.tls != nil && !slices.ContainsFunc(c.endpoints, func(e endpoint) bool { return e.url.Scheme == "https" }) {
 		c.fault("WithTLSConfig has no effect without an https endpoint")
 	}
 	c.log = cmp.Or(c.log, slog.Default())
@@ -65,22 +87,74 @@ func (c *config) fault(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Errorf("sdk: "+format, args...))
 }
 
-// WithEndpoints names the servers by their http or https URLs, in the order in
-// which they are tried. One is needed; with several the provider moves on to
-// the next when one fails, drains, is behind or has lost touch with its store. A
-// URL may have a path, for servers behind a proxy.
+// WithEndpoints names the servers by their http or https URLs. One is needed; with
+// several the provider moves on to another when one fails, drains, is behind or has
+// lost touch with its store. They are of the same preference: the order in which
+// they are tried is chosen at random, so that a fleet spreads over them. A URL may
+// have a path, for servers behind a proxy.
 func WithEndpoints(urls ...string) Option {
+	return func(c *config) { c.addEndpoints("", urls) }
+}
+
+// WithZoneEndpoints names servers as WithEndpoints does, and the zone that they are
+// in. Servers of the provider's own zone (see [WithZone]) are preferred to servers
+// without a zone, and these to servers of other zones. While the provider follows a
+// server that is not of the best kind it asks a better one for its /readyz now and
+// then, and goes back once that is well.
+func WithZoneEndpoints(zone string, urls ...string) Option {
 	return func(c *config) {
-		for _, text := range urls {
-			u, err := parseEndpoint(text)
-			if err != nil {
-				c.faults = append(c.faults, err)
-				continue
-			}
-			if !slices.ContainsFunc(c.endpoints, func(v *url.URL) bool { return v.String() == u.String() }) {
-				c.endpoints = append(c.endpoints, u)
-			}
+		if zone == "" {
+			c.fault("WithZoneEndpoints without a zone: name servers that are in none with WithEndpoints")
 		}
+		c.checkZone(zone)
+		c.addEndpoints(zone, urls)
+	}
+}
+
+func (c *config) addEndpoints(zone string, urls []string) {
+	for _, text := range urls {
+		u, err := parseEndpoint(text)
+		if err != nil {
+			c.faults = append(c.faults, err)
+			continue
+		}
+		i := slices.IndexFunc(c.endpoints, func(e endpoint) bool { return e.url.String() == u.String() })
+		switch {
+		case i < 0:
+			c.endpoints = append(c.endpoints, endpoint{u, zone})
+		case c.endpoints[i].zone != zone:
+			c.fault("endpoint %q is named in %s and in %s: it can be in one of them only", u, zoneText(c.endpoints[i].zone), zoneText(zone))
+		}
+	}
+}
+
+func zoneText(zone string) string {
+	if zone == "" {
+		return "no zone"
+	}
+	return fmt.Sprintf("zone %q", zone)
+}
+
+// ranked are the endpoints in the order in which they are tried, and how far each
+// is: in the own zone, in none, in another.
+func (c *config) ranked() (list []endpoint, ranks []int) {
+	list = slices.Clone(c.endpoints)
+	c.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	slices.SortStableFunc(list, func(a, b endpoint) int { return c.rank(a) - c.rank(b) })
+	for _, e := range list {
+		ranks = append(ranks, c.rank(e))
+	}
+	return list, ranks
+}
+
+func (c *config) rank(e endpoint) int {
+	switch e.zone {
+	case "":
+		return 1
+	case c.zone:
+		return 0
+	default:
+		return 2
 	}
 }
 
@@ -124,15 +198,62 @@ func WithNamespace(name string) Option {
 	}
 }
 
-// WithInitTimeout sets how long Init waits for a first set of flags before it
-// lets the app go on with its own defaults; 5 s unless set. With 0 it does not
-// wait.
+// WithInitTimeout sets how long Init waits for flags from a server before it lets
+// the app go on with those of the cache or the bootstrap file, or without any. With
+// 0 it does not wait. Unless set that is 500 ms if there are any, else 5 s. Reading
+// the files is not part of it.
 func WithInitTimeout(d time.Duration) Option {
 	return func(c *config) {
 		if d < 0 {
 			c.fault("init timeout %s is negative", d)
 		}
-		c.initTimeout = d
+		c.initTimeout = &d
+	}
+}
+
+// WithCacheDir keeps the newest flags in files of a folder, so that a process can
+// start with them when no server answers. The folder is made if need be (mode 0700;
+// the files have 0600), and may be shared: one provider for each namespace writes,
+// the others read and take over when it is gone. A folder that cannot be used is no
+// error: the log says so, and the provider works without.
+func WithCacheDir(dir string) Option {
+	return func(c *config) {
+		if dir == "" {
+			c.fault("the path of the cache folder is empty: leave WithCacheDir out to have no cache")
+		}
+		c.cacheDir = dir
+	}
+}
+
+// WithBootstrapFile names a file with flags to start with when no server answers:
+// a flagd document in JSON, as flagctl export writes it, or a file of a cache (see
+// [WithCacheDir]), shipped with the app. Where there is a cache too, the later state
+// of the same store counts, and the cache if they are of different stores.
+//
+// A document can say which state it is, by the members plimsoll.store,
+// plimsoll.epoch and plimsoll.revision of its metadata, which answers do not show.
+// A file that cannot be read or has faults is no error: the log has all of them, and
+// the provider works without.
+func WithBootstrapFile(path string) Option {
+	return func(c *config) {
+		if path == "" {
+			c.fault("the path of the bootstrap file is empty: leave WithBootstrapFile out to have none")
+		}
+		c.bootstrap = path
+	}
+}
+
+// WithFile takes the flags from a file, a flagd document in JSON, instead of
+// servers: for a developer's machine. The file is looked at every second. A version
+// of it that has faults is logged with all of them, and the last good one stays. A
+// file that is not there at the start is no error: callers get their own defaults
+// until it is.
+func WithFile(path string) Option {
+	return func(c *config) {
+		if path == "" {
+			c.fault("the path given to WithFile is empty")
+		}
+		c.file = path
 	}
 }
 
@@ -154,13 +275,18 @@ func WithService(name string) Option {
 	}
 }
 
-// WithZone says in which zone the process runs.
+// WithZone says in which zone the process runs. It is shown to operators, and
+// decides which servers are preferred: see [WithZoneEndpoints].
 func WithZone(zone string) Option {
 	return func(c *config) {
-		if n := utf8.RuneCountInString(zone); n > maxZone || !utf8.ValidString(zone) {
-			c.fault("zone of %d characters: it must be UTF-8 of at most %d", n, maxZone)
-		}
+		c.checkZone(zone)
 		c.zone = zone
+	}
+}
+
+func (c *config) checkZone(zone string) {
+	if n := utf8.RuneCountInString(zone); n > maxZone || !utf8.ValidString(zone) {
+		c.fault("zone of %d characters: it must be UTF-8 of at most %d", n, maxZone)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/sdk/internal/follow"
+	"github.com/plimsoll-dev/plimsoll/sdk/internal/shelf"
 )
 
 const (
@@ -27,9 +28,6 @@ const (
 	providerName = "plimsoll"
 	// agent is what it calls itself to servers.
 	agent = "plimsoll-go/0.1.0"
-	// sourceMemory is the metadata "source" of answers given without a live
-	// stream.
-	sourceMemory = "memory"
 	// maxMessage bounds one message of a stream, in bytes.
 	maxMessage = 64 << 20
 )
@@ -47,19 +45,41 @@ var (
 // concurrent use. Create it with [NewProvider] and hand it to OpenFeature,
 // which calls the rest.
 type Provider struct {
-	initTimeout time.Duration
+	// initTimeout is nil unless it is set.
+	initTimeout *time.Duration
 	log         *slog.Logger
-	follower    *follow.Follower
-	transport   *http.Transport // nil: the HTTP client is the caller's
-	events      *mailbox
+	// follower follows servers; nil if there is a local source.
+	follower *follow.Follower
+	local    localSource
+	// shelf is the cache; nil without. bootstrap is the path of a file; empty: none.
+	shelf     *shelf.Shelf
+	bootstrap string
+	overrides *localOverrides
+	transport *http.Transport // nil: the HTTP client is the caller's
+	events    *mailbox
+	counts    *flag.Counts
+	tracked   tracked
+	reporter  *reporter
 
 	// set is what is evaluated; nil until there is one.
 	set atomic.Pointer[flag.Set]
-	// first is closed when set is filled for the first time.
+	// first is closed when there are live flags for the first time.
 	first chan struct{}
+	// settled is closed when what there is on disk has been read.
+	settled chan struct{}
+	// wasLive is whether first is closed. It belongs to observe.
+	wasLive bool
 
 	mu  sync.Mutex
 	run *run // the newest one; nil before the first Init
+}
+
+// localSource is a source of flags within the machine: a file, or code.
+type localSource interface {
+	// look takes over what there is.
+	look()
+	// Run goes on taking over what changes until the context ends.
+	Run(context.Context)
 }
 
 // run is the time between an Init and the Shutdown that follows.
@@ -78,35 +98,66 @@ func NewProvider(options ...Option) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := newProvider(c)
+	if c.file != "" {
+		p.local = newFileFollower(c.file, c.log, p.observe)
+		return p, nil
+	}
+	p.bootstrap = c.bootstrap
+	if c.cacheDir != "" {
+		p.shelf = shelf.New(c.cacheDir, c.namespace, c.log)
+	}
+	p.connectTo(c)
+	return p, nil
+}
+
+// newProvider is a provider without a source of flags.
+func newProvider(c *config) *Provider {
 	p := &Provider{
 		initTimeout: c.initTimeout,
 		log:         c.log,
 		events:      newMailbox(),
+		counts:      flag.NewCounts(),
 		first:       make(chan struct{}),
+		settled:     make(chan struct{}),
+		overrides:   newLocalOverrides(c.environ(), c.log),
 	}
+	p.reporter = &reporter{
+		namespace: c.namespace, log: c.log, jitter: jitter,
+		client: &plimsollv1.ClientInfo{InstanceId: instanceID(), Service: c.service, Agent: agent, Zone: c.zone},
+		counts: p.counts, tracked: &p.tracked, newest: p.set.Load, overrides: func() int { return int(p.overrides.active.Load()) },
+		wake: make(chan struct{}, 1),
+	}
+	return p
+}
+
+// connectTo makes servers the source of flags.
+func (p *Provider) connectTo(c *config) {
 	client := c.client
 	if client == nil {
 		p.transport = newTransport(c.tls)
 		client = &http.Client{Transport: p.transport}
 	}
 	var endpoints []follow.Endpoint
-	for _, u := range c.endpoints {
+	ordered, ranks := c.ranked()
+	for i, e := range ordered {
+		url := e.url.String()
 		endpoints = append(endpoints, follow.Endpoint{
-			URL:    u.String(),
-			Client: plimsollv1connect.NewSyncServiceClient(client, u.String(), connect.WithReadMaxBytes(maxMessage)),
+			URL:    url,
+			Client: plimsollv1connect.NewSyncServiceClient(client, url, connect.WithReadMaxBytes(maxMessage)),
+			Rank:   ranks[i],
+			Ready:  func(ctx context.Context) error { return ready(ctx, client, url) },
 		})
 	}
 	p.follower = follow.New(follow.Config{
 		Endpoints: endpoints,
 		Namespace: c.namespace,
-		Client: &plimsollv1.ClientInfo{
-			InstanceId: instanceID(), Service: c.service, Agent: agent, Zone: c.zone,
-		},
-		Log:     c.log,
-		Jitter:  jitter,
-		Observe: p.observe,
+		Client:    p.reporter.client,
+		Log:       c.log,
+		Jitter:    jitter,
+		Observe:   p.observe,
+		Serving:   p.reporter.watches,
 	})
-	return p, nil
 }
 
 // instanceID is new for every provider: to servers each is a process.
@@ -139,31 +190,61 @@ func (p *Provider) Init(c openfeature.EvaluationContext) error {
 	return p.InitWithContext(context.Background(), c)
 }
 
-// InitWithContext connects and waits for a first set of flags, for the init
-// timeout or until the context's deadline. A server that does not answer is no
-// error: callers get their own defaults until it does. The error says that the
-// context was canceled, or that the provider was shut down meanwhile.
+// InitWithContext connects and waits for flags from a server, for the init timeout
+// or until the context's deadline. A server that does not answer is no error:
+// callers get what the cache or the bootstrap file has, or else their own defaults,
+// until it does. The error says that the context was canceled, or that the provider
+// was shut down meanwhile.
 //
 // OpenFeature calls it once for every domain that the provider is bound to;
 // all share one stream. It may be called again after a shutdown.
 func (p *Provider) InitWithContext(ctx context.Context, _ openfeature.EvaluationContext) error {
 	r := p.start()
 	defer p.events.open()
-	limit := time.NewTimer(p.initTimeout)
-	defer limit.Stop()
 	select {
-	case <-p.first:
-		return nil
+	case <-p.settled:
+		if err := p.awaitLive(ctx, r); err != nil {
+			return err
+		}
 	case <-r.done:
 		return errShutDown
 	case <-ctx.Done():
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fmt.Errorf("sdk: waiting for the first flags: %w", ctx.Err())
+			return canceled(ctx)
+		}
+	}
+	if p.set.Load() == nil && p.local == nil {
+		p.log.Warn("no flags yet: callers get their own defaults until a server answers")
+	}
+	return nil
+}
+
+func canceled(ctx context.Context) error {
+	return fmt.Errorf("sdk: waiting for the first flags: %w", ctx.Err())
+}
+
+// awaitLive waits for live flags as long as Init does.
+func (p *Provider) awaitLive(ctx context.Context, r *run) error {
+	wait := defaultInitTimeout
+	switch {
+	case p.local != nil:
+		wait = 0
+	case p.initTimeout != nil:
+		wait = *p.initTimeout
+	case p.set.Load() != nil:
+		wait = seededInitTimeout
+	}
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	select {
+	case <-p.first:
+	case <-r.done:
+		return errShutDown
+	case <-ctx.Done():
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return canceled(ctx)
 		}
 	case <-limit.C:
-	}
-	if p.set.Load() == nil {
-		p.log.Warn("no flags yet: callers get their own defaults until a server answers")
 	}
 	return nil
 }
@@ -188,14 +269,50 @@ func (p *Provider) work(ctx context.Context, r, before *run) {
 	if before != nil {
 		<-before.done
 	}
-	var delivery sync.WaitGroup
-	delivery.Go(func() { p.events.deliver(ctx) })
-	p.follower.Run(ctx)
-	delivery.Wait()
+	var beside sync.WaitGroup
+	beside.Go(func() { p.events.deliver(ctx) })
+	beside.Go(func() { p.reporter.run(ctx) })
+	p.follow(ctx)
+	beside.Wait()
 	p.events.close()
 	if p.transport != nil {
 		p.transport.CloseIdleConnections()
 	}
+}
+
+// follow follows servers, or a file, until the context ends. What is on disk comes
+// first, once for all runs.
+func (p *Provider) follow(ctx context.Context) {
+	first := false
+	select {
+	case <-p.settled:
+	default:
+		first = true
+	}
+	if p.local != nil {
+		p.local.look()
+	} else if first {
+		p.seed()
+	}
+	if first {
+		close(p.settled)
+	}
+	if p.local != nil {
+		p.local.Run(ctx)
+		return
+	}
+	stop := func() {}
+	if p.shelf != nil {
+		saving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			p.shelf.Run(saving)
+		}()
+		stop = func() { cancel(); <-ended }
+	}
+	p.follower.Run(ctx)
+	stop() // only now, so that the newest state is saved
 }
 
 // Shutdown is ShutdownWithContext without a context.
@@ -234,15 +351,24 @@ func (p *Provider) ShutdownWithContext(ctx context.Context) error {
 func (p *Provider) observe(c follow.Change) {
 	live := c.New.Trouble == nil
 	if set := c.New.Set; set != nil {
-		if !live {
-			set = set.Tagged(sourceMemory)
+		set = p.overrides.apply(set)
+		if c.New.Source != "" {
+			set = set.Tagged(c.New.Source)
 		}
-		if p.set.Swap(set) == nil {
+		// Anew for each set, as it may come from anywhere.
+		set = set.Counted(p.counts).WithKeylessDraw(drawKeyless)
+		p.set.Store(set)
+		if !p.wasLive && (live || c.New.Source == follow.Memory) {
+			p.wasLive = true
 			// Last, so that the first set is no change to an Init that waits
 			// for it.
 			defer close(p.first)
 		}
 	}
+	if p.shelf != nil && live && (c.New.Set != c.Old.Set || c.Old.Trouble != nil) {
+		p.shelf.Put(c.New.Set, c.New.Store, c.Lowered)
+	}
+	p.reporter.observe(c)
 	if c.Failed || live != (c.Old.Trouble == nil) {
 		p.events.status(c.New.Trouble)
 	}

@@ -55,8 +55,29 @@ func (q RecordQuery) matches(rec *plimsollv1.AuditRecord) bool {
 // sequence to go on before; 0: there are no more.
 func (s *Store) Records(ctx context.Context, ns string, q RecordQuery) ([]*plimsollv1.AuditRecord, uint64, error) {
 	var out []*plimsollv1.AuditRecord
-	before := q.BeforeSeq
 	bytes, seen := 0, 0
+	next := uint64(0)
+	err := s.walkBack(ctx, ns, q.BeforeSeq, func(rec *plimsollv1.AuditRecord, size int) bool {
+		seen++
+		if q.matches(rec) {
+			out = append(out, rec)
+			bytes += size
+		}
+		if len(out) == q.Limit || (q.MaxBytes > 0 && bytes > q.MaxBytes) || (q.Scan > 0 && seen == q.Scan) {
+			next = moreBefore(rec.GetSeq())
+			return false
+		}
+		return true
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, next, nil
+}
+
+// walkBack calls each for the records before a sequence (0: all), newest first,
+// with what they take in bytes, until it returns false.
+func (s *Store) walkBack(ctx context.Context, ns string, before uint64, each func(rec *plimsollv1.AuditRecord, size int) bool) error {
 	for {
 		end := clientv3.GetPrefixRangeEnd(auditPrefix(ns))
 		if before != 0 {
@@ -65,28 +86,20 @@ func (s *Store) Records(ctx context.Context, ns string, q RecordQuery) ([]*plims
 		resp, err := s.get(ctx, auditPrefix(ns), clientv3.WithRange(end), clientv3.WithLimit(auditPage),
 			clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))
 		if err != nil {
-			return nil, 0, wrapEtcd("read the audit log", err)
+			return wrapEtcd("read the audit log", err)
 		}
 		for _, kv := range resp.Kvs {
 			rec, err := decodeRecord(kv)
 			if err != nil {
-				return nil, 0, err
+				return err
 			}
 			before = rec.GetSeq()
-			if !q.matches(rec) {
-				continue
+			if !each(rec, len(kv.Value)) {
+				return nil
 			}
-			bytes += len(kv.Value)
-			if out = append(out, rec); len(out) == q.Limit || (q.MaxBytes > 0 && bytes > q.MaxBytes) {
-				return out, moreBefore(before), nil
-			}
-		}
-		seen += len(resp.Kvs)
-		if q.Scan > 0 && seen >= q.Scan {
-			return out, moreBefore(before), nil
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
-			return out, 0, nil
+			return nil
 		}
 	}
 }

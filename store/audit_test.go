@@ -124,15 +124,15 @@ func churn(t testing.TB, s *store.Store, n int) {
 		case !exists(snap, key):
 			_, _, err = s.CreateFlag(ctx, "default", key, boolFlag, by("ann"))
 		case i%5 == 0:
-			_, err = s.SetOverride(ctx, "default", key, "on", time.Hour, by("bob"))
+			_, err = s.Kill(ctx, "default", store.Kill{Keys: []string{key}, Variant: "on", Lasts: lasts(time.Hour)}, false, by("bob"))
 		case i%5 == 1:
-			_, err = s.RemoveOverride(ctx, "default", key, by("bob"))
+			_, err = s.Restore(ctx, "default", []string{key}, false, by("bob"))
 		case i%5 == 2:
 			_, _, err = s.UpdateFlag(ctx, "default", key, store.FlagUpdate{Enabled: &no}, by("eve"))
 		case i%5 == 3:
 			_, _, err = s.UpdateFlag(ctx, "default", key, store.FlagUpdate{DefaultVariant: &on}, by("eve"))
 		default:
-			if _, err = s.RemoveOverride(ctx, "default", key, by("bob")); err == nil {
+			if _, err = s.Restore(ctx, "default", []string{key}, false, by("bob")); err == nil {
 				_, err = s.DeleteFlag(ctx, "default", key, 0, by("bob"))
 			}
 		}

@@ -32,6 +32,8 @@ type Change struct {
 
 	// batch of batches, for a change of several transactions.
 	batch, batches int
+	// undoes is the change that an undo takes back.
+	undoes string
 }
 
 func (c Change) normalize(verb string) (Change, error) {
@@ -81,6 +83,10 @@ type txn struct {
 	last bool
 	// dueAt, for what expires: when it was due.
 	dueAt time.Time
+	// check, if set, refuses what the transaction would lead to.
+	check func(before, after *Snapshot) error
+	// after is the snapshot as it would be; admit sets it.
+	after *Snapshot
 }
 
 // planner decides on the newest snapshot what is to be written. It returns
@@ -187,9 +193,7 @@ func (s *Store) commit(ctx context.Context, ns string, c Change, plan planner) (
 		if t == nil || len(t.writes) == 0 {
 			return Result{ChangeID: c.ID, Position: snap.Position()}, nil
 		}
-		t.prev, t.prevRev = snap.head, snap.headRev
-		t.readBefore(snap)
-		if err := s.admit(snap, t); err != nil {
+		if err := s.prepare(snap, t); err != nil {
 			return Result{}, err
 		}
 		rev, won, err := s.execute(ctx, ns, c, t)
@@ -230,6 +234,16 @@ func (s *Store) writable() error {
 	return nil
 }
 
+// prepare completes a transaction that follows a snapshot, or refuses it.
+func (s *Store) prepare(snap *Snapshot, t *txn) error {
+	if err := s.settle(snap, t); err != nil {
+		return err
+	}
+	t.prev, t.prevRev = snap.head, snap.headRev
+	t.readBefore(snap)
+	return s.admit(snap, t)
+}
+
 func (t *txn) readBefore(snap *Snapshot) {
 	t.before = make([]Object, len(t.writes))
 	for i, w := range t.writes {
@@ -241,9 +255,7 @@ func (t *txn) readBefore(snap *Snapshot) {
 // rest of the namespace.
 func (s *Store) admit(snap *Snapshot, t *txn) error {
 	flags, bytes := 0, int64(0)
-	muts := make([]mutation, len(t.writes))
 	for i, w := range t.writes {
-		muts[i] = mutation{Object{Name: w.name, Value: w.value}}
 		bytes += int64(len(w.value) - len(t.before[i].Value))
 		if kind, _ := cutKind(w.name); kind == kindFlag {
 			switch existed := t.before[i].ModRevision != 0; {
@@ -260,9 +272,13 @@ func (s *Store) admit(snap *Snapshot, t *txn) error {
 	if t.last {
 		return nil
 	}
-	// Only the definitions are tried: snapshots have one writer, and it is not
-	// this goroutine.
-	_, problems := snap.set.With(snap.update(muts), s.now())
+	after, problems := snap.rehearse(t.writes, s.now())
+	t.after = after
+	if t.check != nil {
+		if err := t.check(snap, after); err != nil {
+			return err
+		}
+	}
 	return t.problemError(problems)
 }
 
@@ -351,6 +367,8 @@ func (s *Store) compose(ns string, c Change, t *txn, prev *plimsollv1.StoredHead
 		ChangeId: c.ID,
 		Batch:    uint32(c.batch),
 		Batches:  uint32(c.batches),
+
+		UndoesChangeId: c.undoes,
 	}
 	if !t.dueAt.IsZero() {
 		rec.DueAt = timestamppb.New(t.dueAt)

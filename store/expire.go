@@ -21,7 +21,7 @@ const expireRetry = 5 * time.Second
 const maxExpireWait = 30 * time.Second
 
 // expire removes overrides and holds whose time has come, with a record that
-// says when they were due. Every server does; the first one wins. No etcd
+// says when they were due, and draws new seeds. Every server does; the first one wins. No etcd
 // lease is used: it would start anew at every change of leader, and its end
 // would leave no record.
 func (s *Store) expire(ctx context.Context) {
@@ -40,27 +40,35 @@ func (s *Store) expire(ctx context.Context) {
 	}
 }
 
-// expireDue removes what is due and returns how long to wait for the next.
+// expireDue does what is due and returns how long to wait for the next.
 func (s *Store) expireDue(ctx context.Context) time.Duration {
 	wait := maxExpireWait
 	for ns, snap := range *s.view.Load() {
-		next, ok := snap.nextDue()
-		if !ok {
-			continue
+		if next, ok := snap.nextDue(); ok {
+			wait = min(wait, s.whenDue(ctx, ns, next, s.expireNamespace,
+				"an override or hold has expired and could not be removed; it does not count any more all the same"))
 		}
-		if left := next.Sub(s.now()); left > 0 {
-			wait = min(wait, left)
-			continue
-		}
-		if err := s.expireNamespace(ctx, ns); err != nil && ctx.Err() == nil {
-			if !errors.Is(err, ErrReadOnly) {
-				s.log.Warn("an override or hold has expired and could not be removed; it does not count any more all the same",
-					"namespace", ns, "error", err)
-			}
-			wait = min(wait, expireRetry)
+		if next, ok := snap.seedDue(); ok {
+			wait = min(wait, s.whenDue(ctx, ns, next, s.drawSeed, "no new seed could be drawn; the next incident sheds the same users as the last one until that is done"))
 		}
 	}
 	return wait
+}
+
+// whenDue does what is due and returns how long to wait for it, or before
+// trying again.
+func (s *Store) whenDue(ctx context.Context, ns string, due time.Time, do func(context.Context, string) error, failed string) time.Duration {
+	if left := due.Sub(s.now()); left > 0 {
+		return left
+	}
+	err := do(ctx, ns)
+	if err == nil || ctx.Err() != nil {
+		return maxExpireWait
+	}
+	if !errors.Is(err, ErrReadOnly) {
+		s.log.Warn(failed, "namespace", ns, "error", err)
+	}
+	return expireRetry
 }
 
 func (s *Store) expireNamespace(ctx context.Context, ns string) error {

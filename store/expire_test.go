@@ -19,9 +19,7 @@ func TestAnOverrideEndsOnTimeAcrossARestart(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		s := openOn(t, startMember(t, dir), clock)
 		mustCreate(t, s, "f", boolFlag)
-		if _, err := s.SetOverride(t.Context(), "default", "f", "on", 2*time.Second, by("ann")); err != nil {
-			t.Fatal(err)
-		}
+		override(t, s, "f", "on", lasts(2*time.Second))
 		if got := snapshot(t, s).Set(due.Add(-time.Nanosecond)).Bool("f", false, nil); !got.Value {
 			t.Errorf("a moment before its end: %+v", got)
 		}
@@ -52,9 +50,7 @@ func TestAnOverrideEndsOnTimeAcrossARestart(t *testing.T) {
 func TestAnOverrideEndsWhileTheServerRuns(t *testing.T) {
 	s := newStore(t)
 	mustCreate(t, s, "f", boolFlag)
-	if _, err := s.SetOverride(t.Context(), "default", "f", "on", 50*time.Millisecond, by("ann")); err != nil {
-		t.Fatal(err)
-	}
+	override(t, s, "f", "on", lasts(50*time.Millisecond))
 	eventually(t, s, "the override is gone", func() bool {
 		_, there := snapshot(t, s).Object("overrides/f")
 		return !there
@@ -65,9 +61,7 @@ func TestSeveralServersExpireOnce(t *testing.T) {
 	member := startMember(t, t.TempDir())
 	a, b := openOn(t, member), openOn(t, member)
 	mustCreate(t, a, "f", boolFlag)
-	if _, err := a.SetOverride(t.Context(), "default", "f", "on", 20*time.Millisecond, by("ann")); err != nil {
-		t.Fatal(err)
-	}
+	override(t, a, "f", "on", lasts(20*time.Millisecond))
 	for _, s := range []*store.Store{a, b} {
 		eventually(t, s, "the override is gone", func() bool {
 			_, there := snapshot(t, s).Object("overrides/f")

@@ -188,6 +188,11 @@ func (f *follower) list(ctx context.Context) error {
 	if err != nil {
 		return wrapEtcd("list the store", err)
 	}
+	servers := make(map[string]*plimsollv1.StoredServer)
+	if _, err := f.scan(ctx, prefixServers, rev, func(kv *mvccpb.KeyValue) { putServer(servers, kv) }); err != nil {
+		return wrapEtcd("list the servers", err)
+	}
+	f.servers.Store(&servers)
 	view := make(map[string]*Snapshot, len(listed))
 	for ns, objects := range listed {
 		if _, alive := objects[objHead]; alive {
@@ -333,6 +338,10 @@ func (f *follower) foldRevision(view map[string]*Snapshot, rev int64, events []*
 		if key == keyIdentity {
 			return nil, errRelist
 		}
+		if id, ok := splitServer(key); ok {
+			f.foldServer(id, ev)
+			continue
+		}
 		if ns, seq, ok := splitAudit(key); ok {
 			if ev.Type == clientv3.EventTypePut {
 				records = append(records, tailed{ns, seq, ev.Kv})
@@ -364,6 +373,17 @@ func (f *follower) foldRevision(view map[string]*Snapshot, rev int64, events []*
 		}
 	}
 	return records, nil
+}
+
+// foldServer notes that a server has come, or gone. It is no state, so that it
+// need not wait for the rest of the revision.
+func (f *follower) foldServer(id string, ev *clientv3.Event) {
+	servers := maps.Clone(*f.servers.Load())
+	delete(servers, id)
+	if ev.Type == clientv3.EventTypePut {
+		putServer(servers, ev.Kv)
+	}
+	f.servers.Store(&servers)
 }
 
 func (f *follower) foldNamespace(view map[string]*Snapshot, ns string, rev int64, c *nsChanges) error {

@@ -14,6 +14,9 @@ const (
 	keyIdentity = Prefix + "store"
 	prefixNS    = Prefix + "ns/"
 	prefixAudit = Prefix + "audit/"
+
+	prefixServers = Prefix + "servers/"
+	keyPeerSecret = Prefix + "secrets/peers"
 )
 
 // Names of objects below ns/<ns>/. The kinds that hold many objects end in a
@@ -51,6 +54,14 @@ func auditPrefix(ns string) string { return prefixAudit + ns + "/" }
 
 func auditKey(ns string, seq uint64) string {
 	return fmt.Sprintf("%s%020d", auditPrefix(ns), seq)
+}
+
+func serverKey(id string) string { return prefixServers + id }
+
+// splitServer is the id in a key below servers/.
+func splitServer(key string) (id string, ok bool) {
+	id, ok = strings.CutPrefix(key, prefixServers)
+	return id, ok && id != ""
 }
 
 // splitNS splits a key below ns/ into namespace and object.

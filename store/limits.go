@@ -23,7 +23,7 @@ const (
 	maxReason = 4 << 10
 	// A transaction's bounds, with room for head, audit record and compares
 	// below etcd's own (128 operations, 1.5 MiB).
-	maxTxnOps   = 96
+	maxTxnOps   = 100
 	maxTxnBytes = 1 << 20
 )
 

@@ -87,7 +87,7 @@ func (s *Store) namespaceTxn(name string, settings *plimsollv1.Settings) (*txn, 
 	}{
 		{objSettings, &plimsollv1.StoredSettings{Settings: settings, CreatedAt: now}},
 		{objPlan, plan},
-		{objLevel, &plimsollv1.StoredLevel{Seed: randomHex(8), ZeroSince: now}},
+		{objLevel, &plimsollv1.StoredLevel{Seed: randomHex(8), ZeroSince: now, SeedFresh: true}},
 	}
 	t := &txn{before: make([]Object, len(objects))}
 	for _, o := range objects {

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/btree"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/plimsoll-dev/plimsoll/degrade"
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
@@ -34,6 +36,7 @@ type Snapshot struct {
 	head      *plimsollv1.StoredHead
 	headRev   int64
 	objects   *btree.BTreeG[Object]
+	cloning   *sync.Mutex // held while objects are cloned; one for all versions
 	flags     int
 	bytes     int64
 	set       *flag.Set
@@ -51,6 +54,7 @@ func newSnapshot(ns string, identity *plimsollv1.StoredIdentity) *Snapshot {
 		objects: btree.NewG(32, func(a, b Object) bool {
 			return a.Name < b.Name
 		}),
+		cloning:    new(sync.Mutex),
 		set:        flag.Empty(),
 		aged:       new(atomic.Pointer[flag.Set]),
 		superseded: make(chan struct{}),
@@ -150,13 +154,50 @@ func (s *Snapshot) Override(key string, now time.Time) (*plimsollv1.Override, bo
 		return nil, false
 	}
 	ov := new(plimsollv1.Override)
-	if proto.Unmarshal(o.Value, ov) != nil {
-		return nil, false
-	}
-	if ov.GetExpiresAt() != nil && !now.Before(ov.GetExpiresAt().AsTime()) {
+	if proto.Unmarshal(o.Value, ov) != nil || lapsed(ov.GetExpiresAt(), now) {
 		return nil, false
 	}
 	return ov, true
+}
+
+// LiveOverrides are the overrides that are in force at now, sorted by flag key.
+func (s *Snapshot) LiveOverrides(now time.Time) []*plimsollv1.Override {
+	var out []*plimsollv1.Override
+	for key := range s.Overrides() {
+		if ov, ok := s.Override(key, now); ok {
+			out = append(out, ov)
+		}
+	}
+	return out
+}
+
+// Hold returns the hold of a name that is in force at now.
+func (s *Snapshot) Hold(name string, now time.Time) (*plimsollv1.Hold, bool) {
+	o, ok := s.Object(kindHold + name)
+	if !ok {
+		return nil, false
+	}
+	h := new(plimsollv1.Hold)
+	if proto.Unmarshal(o.Value, h) != nil || lapsed(h.GetExpiresAt(), now) {
+		return nil, false
+	}
+	return h, true
+}
+
+// LiveHolds are the holds that are in force at now, sorted by name.
+func (s *Snapshot) LiveHolds(now time.Time) []*plimsollv1.Hold {
+	var out []*plimsollv1.Hold
+	for name := range s.kind(kindHold, "", "") {
+		if h, ok := s.Hold(name, now); ok {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// lapsed tells whether an expiry has come at now; unset: it never does.
+func lapsed(expires *timestamppb.Timestamp, now time.Time) bool {
+	return expires != nil && !now.Before(expires.AsTime())
 }
 
 // Settings are the namespace's settings, and when it was created.
@@ -195,10 +236,9 @@ func (m mutation) removes() bool { return m.object.Value == nil }
 
 // next returns the snapshot after the mutations, which all belong to one
 // revision of the namespace. A nil head leaves head and revision as they are.
+// Only the goroutine that follows etcd may call it, on the newest snapshot.
 func (s *Snapshot) next(muts []mutation, head *plimsollv1.StoredHead, rev int64, now time.Time) (*Snapshot, []flag.Problem) {
-	n := *s
-	n.superseded, n.aged = make(chan struct{}), new(atomic.Pointer[flag.Set])
-	n.objects = s.objects.Clone()
+	n := s.fork(muts)
 	if head != nil {
 		n.head, n.headRev = head, rev
 		n.position = &plimsollv1.Position{StoreId: s.position.GetStoreId(), Epoch: s.position.GetEpoch(), Revision: rev}
@@ -206,13 +246,39 @@ func (s *Snapshot) next(muts []mutation, head *plimsollv1.StoredHead, rev int64,
 	names := make([]string, 0, len(muts))
 	for _, m := range muts {
 		names = append(names, m.object.Name)
-		n.put(m)
 	}
 	n.history = s.history.append(n.Revision(), names)
-	u := n.update(muts)
-	set, problems := s.set.With(u, now)
-	n.set = set
-	return &n, problems
+	return n.compile(muts, now)
+}
+
+// rehearse returns what the snapshot would be after the writes, at the same
+// position, and what of it would not compile. Any goroutine may call it.
+func (s *Snapshot) rehearse(writes []write, now time.Time) (*Snapshot, []flag.Problem) {
+	muts := make([]mutation, len(writes))
+	for i, w := range writes {
+		muts[i] = mutation{Object{Name: w.name, Value: w.value}}
+	}
+	return s.fork(muts).compile(muts, now)
+}
+
+// fork is the snapshot with other objects, and nothing else brought up to them.
+func (s *Snapshot) fork(muts []mutation) *Snapshot {
+	n := *s
+	n.superseded, n.aged = make(chan struct{}), new(atomic.Pointer[flag.Set])
+	s.cloning.Lock()
+	n.objects = s.objects.Clone()
+	s.cloning.Unlock()
+	for _, m := range muts {
+		n.put(m)
+	}
+	return &n
+}
+
+// compile gives a fork its set, which follows from the one that it has yet.
+func (s *Snapshot) compile(muts []mutation, now time.Time) (*Snapshot, []flag.Problem) {
+	set, problems := s.set.With(s.update(muts), now)
+	s.set = set
+	return s, problems
 }
 
 func (s *Snapshot) put(m mutation) {

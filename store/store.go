@@ -62,6 +62,8 @@ type Store struct {
 	// view is the newest snapshot of every namespace; the map is replaced, not
 	// modified, and only by the goroutine that follows etcd.
 	view atomic.Pointer[map[string]*Snapshot]
+	// servers are those that are registered, by id; replaced as view is.
+	servers atomic.Pointer[map[string]*plimsollv1.StoredServer]
 	// viewChanged is closed, and replaced, whenever the view is.
 	viewChanged atomic.Pointer[chan struct{}]
 	// ready is closed once there is a view, from etcd or from the cache.
@@ -111,6 +113,7 @@ func Open(opts Options) (*Store, error) {
 		s.confirm = 5 * time.Second
 	}
 	s.view.Store(&map[string]*Snapshot{})
+	s.servers.Store(&map[string]*plimsollv1.StoredServer{})
 	changed := make(chan struct{})
 	s.viewChanged.Store(&changed)
 	s.identity.Store(&plimsollv1.StoredIdentity{})
@@ -169,7 +172,8 @@ func (s *Store) Snapshot(ns string) (*Snapshot, error) {
 	return nil, &NotFoundError{Kind: "namespace", Name: ns, Nearest: nearest(ns, s.Namespaces())}
 }
 
-// Changed returns a channel that is closed once any namespace has changed.
+// Changed returns a channel that is closed once any namespace, or the list of
+// servers, has changed.
 func (s *Store) Changed() <-chan struct{} { return *s.viewChanged.Load() }
 
 // Namespaces returns the names of all namespaces, sorted.

@@ -110,6 +110,18 @@ func mustCreate(t testing.TB, s *store.Store, key, definition string) store.Resu
 	return res
 }
 
+// override pins a flag of the default namespace.
+func override(t testing.TB, s *store.Store, key, variant string, lasts *time.Duration) store.Effect {
+	t.Helper()
+	e, err := s.Kill(t.Context(), "default", store.Kill{Keys: []string{key}, Variant: variant, Lasts: lasts}, false, by("ann"))
+	if err != nil {
+		t.Fatalf("override %s: %v", key, err)
+	}
+	return e
+}
+
+func lasts(d time.Duration) *time.Duration { return &d }
+
 func snapshot(t testing.TB, s *store.Store) *store.Snapshot {
 	t.Helper()
 	snap, err := s.Snapshot("default")
@@ -368,12 +380,7 @@ func TestOverridesGuardWhatTheyServe(t *testing.T) {
 	s := newStore(t)
 	ctx := t.Context()
 	mustCreate(t, s, "f", boolFlag)
-	if _, err := s.SetOverride(ctx, "default", "f", "no", 0, by("ann")); err == nil {
-		t.Error("an override to a variant that does not exist")
-	}
-	if _, err := s.SetOverride(ctx, "default", "f", "on", 0, by("ann")); err != nil {
-		t.Fatal(err)
-	}
+	override(t, s, "f", "on", nil)
 	if got := snapshot(t, s).Set(time.Now()).Bool("f", false, nil); !got.Value || got.Reason != "OVERRIDE" {
 		t.Errorf("overridden: %+v", got)
 	}
@@ -384,7 +391,7 @@ func TestOverridesGuardWhatTheyServe(t *testing.T) {
 	if _, err := s.DeleteFlag(ctx, "default", "f", 0, by("bob")); err == nil || !strings.Contains(err.Error(), "restore") {
 		t.Errorf("deleting a flag that is overridden: %v", err)
 	}
-	if _, err := s.RemoveOverride(ctx, "default", "f", by("ann")); err != nil {
+	if _, err := s.Restore(ctx, "default", []string{"f"}, false, by("ann")); err != nil {
 		t.Fatal(err)
 	}
 	if got := snapshot(t, s).Set(time.Now()).Bool("f", true, nil); got.Value {

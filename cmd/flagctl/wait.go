@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,9 +149,12 @@ func (w *waiter) over(ctx context.Context) bool {
 	return w.complete() || w.refused() || ctx.Err() != nil
 }
 
-// complete tells whether every process is known to have applied the change.
+// complete tells whether every live process has applied the change. While a
+// server cannot be reached nobody knows who reports to it; one that has died is
+// gone from the list within seconds.
 func (w *waiter) complete() bool {
-	return w.last != nil && w.lost == nil && w.last.GetApplied() >= w.last.GetLive() && w.last.GetUnknown() == 0
+	return w.last != nil && w.lost == nil && w.last.GetApplied() >= w.last.GetLive() && w.last.GetUnknown() == 0 &&
+		!slices.ContainsFunc(w.last.GetServers(), func(s *plimsollv1.FleetServer) bool { return s.GetUnreachable() != "" })
 }
 
 // refused tells whether asking again is of no use.

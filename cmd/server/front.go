@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -21,8 +22,10 @@ import (
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/telemetry"
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -37,11 +40,26 @@ const (
 	compressFrom = 1024
 )
 
-// newFront builds the HTTP server: one port for every protocol.
-func newFront(cfg config.Config, addr net.Addr, b *backend, hub *stream.Hub, metrics *telemetry.Metrics, log *slog.Logger) *front {
-	f := &front{hub: hub, draining: make(chan struct{})}
+// newFront builds what serves a backend at an address: one port for every
+// protocol. The caller runs the HTTP server, shuts the front down and closes
+// it.
+func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.Metrics, log *slog.Logger) (*front, error) {
+	self, err := identify(cfg, addr)
+	if err != nil {
+		return nil, err
+	}
+	processes := fleet.NewRegistry(b.store, metrics.Fleet())
+	hub, err := stream.NewHub(b.store, stream.Options{MaxStreams: cfg.MaxStreams, Watching: processes.Watching}, metrics.Stream())
+	if err != nil {
+		processes.Close()
+		return nil, err
+	}
+	metrics.Watch(b.store, hub.Streams, processes)
+	f := &front{
+		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), draining: make(chan struct{}),
+	}
 	mux := http.NewServeMux()
-	f.mountRPC(mux, b, metrics, log)
+	f.mountRPC(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
@@ -52,21 +70,31 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, hub *stream.Hub, met
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	hosts := authz.NewHosts(cfg.Listen, cfg.Hosts)
+	hosts := authz.NewHosts(cfg.Listen, append(advertised(self), cfg.Hosts...))
 	f.http = &http.Server{
 		Handler:           patient(hosts.Guard(authz.Identify(mux))),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: writeTimeout},
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	return f
+	return f, nil
+}
+
+// advertised is the name by which other servers address this one.
+func advertised(self store.Server) []string {
+	u, err := url.Parse(self.Info.GetAddress())
+	if err != nil {
+		return nil
+	}
+	return []string{u.Hostname()}
 }
 
 // mountRPC mounts the native services, gRPC health and reflection.
-func (f *front) mountRPC(mux *http.ServeMux, b *backend, metrics *telemetry.Metrics, log *slog.Logger) {
-	now := time.Now
+func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *slog.Logger) {
+	now, b := time.Now, f.backend
 	unary := []connect.HandlerOption{
 		connect.WithInterceptors(metrics.Interceptor(log), validate.NewInterceptor()),
 		connect.WithReadMaxBytes(maxMessage),
@@ -77,18 +105,41 @@ func (f *front) mountRPC(mux *http.ServeMux, b *backend, metrics *telemetry.Metr
 	mount(plimsollv1connect.NewFlagServiceHandler(&api.Flags{Store: b.store, Now: now}, unary...))
 	mount(plimsollv1connect.NewAuditServiceHandler(&api.Audit{Store: b.store, Stopping: f.draining}, unary...))
 	mount(plimsollv1connect.NewAdminServiceHandler(&api.Admin{
-		Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: now(), Streams: f.hub.Streams,
+		Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: f.peers.Self().Info.GetStartedAt().AsTime(), Streams: f.hub.Streams,
+		PeerWarnings: f.peers.Warnings,
 	}, unary...))
+	fleetService := &fleet.Service{Store: b.store, Registry: f.processes, Peers: f.peers, Draining: f.draining}
+	mount(plimsollv1connect.NewFleetServiceHandler(fleetService, unary...))
+	mount(plimsollv1connect.NewDegradationServiceHandler(&api.Degradation{Store: b.store, Now: now, Usage: usageOf(fleetService)}, unary...))
+	mount(f.peers.Handler(unary...))
 	mux.Handle(f.hub.Handler(connect.WithRecover(recovered(log))))
+	// The longer path wins over the one of the streams.
+	mount(plimsollv1connect.SyncServiceReportProcedure,
+		connect.NewUnaryHandler(plimsollv1connect.SyncServiceReportProcedure, fleetService.Report, unary...))
 
 	services := []string{
 		plimsollv1connect.FlagServiceName, plimsollv1connect.AuditServiceName,
-		plimsollv1connect.AdminServiceName, plimsollv1connect.SyncServiceName,
+		plimsollv1connect.AdminServiceName, plimsollv1connect.SyncServiceName, plimsollv1connect.FleetServiceName,
+		plimsollv1connect.DegradationServiceName,
 	}
-	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
 	reflector := grpcreflect.NewStaticReflector(services...)
+	// Nobody but servers calls the peers' service, but they may ask whether it
+	// is there.
+	services = append(services, plimsollv1connect.PeerServiceName)
+	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// usageOf is what the fleet's processes have reported of a namespace.
+func usageOf(s *fleet.Service) func(context.Context, string) (*plimsollv1.GetUsageResponse, error) {
+	return func(ctx context.Context, ns string) (*plimsollv1.GetUsageResponse, error) {
+		resp, err := s.GetUsage(ctx, connect.NewRequest(&plimsollv1.GetUsageRequest{Namespace: ns}))
+		if err != nil {
+			return nil, err
+		}
+		return resp.Msg, nil
+	}
 }
 
 // recovered keeps a panic from ending more than its call.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -26,15 +27,25 @@ func patient(next http.Handler) http.Handler {
 		if r.Body != nil {
 			r.Body = &patientBody{ReadCloser: r.Body, done: out.requestRead}
 		}
+		defer out.finish()
 		next.ServeHTTP(out, r)
 	})
 }
 
-// patientWriter gives every write a deadline of its own.
+// patientWriter bounds how long every write may take. Its timer is not set anew
+// for each: it looks, when it fires, whether a write is overdue. A deadline set
+// before each write costs a stream over HTTP/2 as much as the write itself, as
+// it goes through the connection's goroutine, and it would end a stream that
+// has had nothing to write since.
 type patientWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	read    bool // the request has been read, as far as anybody wants it
+
+	mu    sync.Mutex
+	due   time.Time // when the write under way must be over; zero: there is none
+	armed bool      // the timer runs
+	timer *time.Timer
 }
 
 // Unwrap is for http.ResponseController.
@@ -42,7 +53,8 @@ func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Write implements io.Writer.
 func (w *patientWriter) Write(p []byte) (int, error) {
-	w.extend()
+	w.begin()
+	defer w.end()
 	return w.ResponseWriter.Write(p)
 }
 
@@ -51,12 +63,59 @@ func (w *patientWriter) Flush() { _ = w.FlushError() }
 
 // FlushError is for http.ResponseController.
 func (w *patientWriter) FlushError() error {
-	w.extend()
+	w.begin()
+	defer w.end()
 	return w.control.Flush()
 }
 
-func (w *patientWriter) extend() {
+func (w *patientWriter) begin() {
 	w.requestRead()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = time.Now().Add(writeTimeout)
+	if w.armed {
+		return
+	}
+	w.armed = true
+	if w.timer == nil {
+		w.timer = time.AfterFunc(writeTimeout, w.check)
+	} else {
+		w.timer.Reset(writeTimeout)
+	}
+}
+
+func (w *patientWriter) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = time.Time{}
+}
+
+// check fails the write under way if it is overdue. Meanwhile end waits, so
+// that the answer cannot be over before.
+func (w *patientWriter) check() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	switch {
+	case w.due.IsZero():
+		w.armed = false
+	case now.Before(w.due):
+		w.timer.Reset(w.due.Sub(now))
+	default:
+		// A moment in the past fails it at once.
+		_ = w.control.SetWriteDeadline(now.Add(-time.Second))
+	}
+}
+
+// finish is called once the handler writes nothing more, and leaves a deadline
+// for what net/http still holds. A timer that runs on would keep the request in
+// memory.
+func (w *patientWriter) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 	_ = w.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 

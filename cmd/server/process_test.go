@@ -21,6 +21,9 @@ import (
 
 // TestMain builds the server once: crash behaviour is that of a process.
 func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		os.Exit(playRole(role))
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "plimsoll-server-*")
 		if err != nil {

@@ -16,11 +16,14 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/demo"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/telemetry"
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
 
@@ -28,6 +31,8 @@ const (
 	// shutdownTimeout bounds how long running requests may take to end.
 	shutdownTimeout = 10 * time.Second
 	demoTimeout     = 30 * time.Second
+	// joinTimeout bounds how long a start waits until other servers know of it.
+	joinTimeout = 2 * time.Second
 )
 
 // run starts the parts of the server and waits for ctx to end or for one of
@@ -52,16 +57,14 @@ func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 	var work sync.WaitGroup
 	defer work.Wait()
 	metrics := telemetry.New(buildVersion())
-	hub, err := stream.NewHub(backend.store, stream.Options{MaxStreams: cfg.MaxStreams}, metrics.Stream())
+	front, err := newFront(cfg, listener.Addr(), backend, metrics, log)
 	if err != nil {
 		return err
 	}
-	defer hub.Close()
-	metrics.Watch(backend.store, hub.Streams)
-
-	front := newFront(cfg, listener.Addr(), backend, hub, metrics, log)
+	defer front.close()
 	failed := make(chan error, 2)
 	work.Go(func() { failed <- front.http.Serve(listener) })
+	front.peers.Join()
 	defer front.shutdown(log)
 	if cfg.AdminListen != "" {
 		admin, err := listenAdmin(cfg.AdminListen, metrics)
@@ -73,7 +76,7 @@ func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	work.Go(func() { announce(ctx, cfg, backend.store, listener.Addr(), stdout, log) })
+	work.Go(func() { announce(ctx, cfg, front, listener.Addr(), stdout, log) })
 	select {
 	case <-ctx.Done():
 		log.Info("shutting down")
@@ -85,12 +88,32 @@ func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 	}
 }
 
+// identify is what this server says of itself to the others.
+func identify(cfg config.Config, addr net.Addr) (store.Server, error) {
+	address, err := cfg.AdvertiseURL(addr)
+	if err != nil {
+		return store.Server{}, err
+	}
+	return store.Server{ID: store.NewServerID(), Info: &plimsollv1.StoredServer{
+		Address: address, Zone: cfg.Zone, Version: buildVersion(), StartedAt: timestamppb.Now(),
+	}}, nil
+}
+
 // announce prints where the server is once it can be used.
-func announce(ctx context.Context, cfg config.Config, s *store.Store, addr net.Addr, stdout io.Writer, log *slog.Logger) {
+func announce(ctx context.Context, cfg config.Config, f *front, addr net.Addr, stdout io.Writer, log *slog.Logger) {
+	s := f.backend.store
 	select {
 	case <-ctx.Done():
 		return
 	case <-s.Ready():
+	}
+	// Other servers know of this one, then, when it says that it is ready. It
+	// can do without them.
+	select {
+	case <-ctx.Done():
+		return
+	case <-f.peers.Joined():
+	case <-time.After(joinTimeout):
 	}
 	if cfg.Demo {
 		loadCtx, cancel := context.WithTimeout(ctx, demoTimeout)
@@ -184,15 +207,28 @@ func logger(cfg config.Config, w io.Writer) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(w, opts)), nil
 }
 
-// front is the HTTP server and what it must tell before it goes.
+// front is the HTTP server, what it serves, and what it must tell before it
+// goes.
 type front struct {
-	http     *http.Server
-	hub      *stream.Hub
-	draining chan struct{}
+	http      *http.Server
+	backend   *backend
+	hub       *stream.Hub
+	processes *fleet.Registry
+	peers     *fleet.Peers
+	draining  chan struct{}
 }
 
-// shutdown ends streams with a hint to go elsewhere and waits for requests.
+// close ends what the front serves, once it has been shut down.
+func (f *front) close() {
+	f.peers.Close()
+	f.hub.Close()
+	f.processes.Close()
+}
+
+// shutdown tells the other servers and then the streams to go elsewhere, and
+// waits for requests.
 func (f *front) shutdown(log *slog.Logger) {
+	f.peers.Leave()
 	close(f.draining)
 	f.hub.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

@@ -1,10 +1,12 @@
-// Hello is the smallest app with a flag: it greets with what the flag
-// welcome-banner serves, and prints a line whenever the answer changes, until
-// it is interrupted. Try it beside a server:
+// Hello is a small app with two features: it greets with what the flag
+// welcome-banner serves, and shows recommendations to those of its hundred
+// visitors for whom the flag recommendations is on. It prints a line whenever an
+// answer changes, until it is interrupted. Try it beside a server:
 //
-//	make run                                        # in one terminal
-//	go run ./examples/hello                         # in another
-//	go run ./cmd/flagctl set welcome-banner VARIANT # in a third
+//	make run                                             # in one terminal
+//	go run ./examples/hello                              # in another
+//	go run ./cmd/flagctl set welcome-banner sale         # in a third
+//	go run ./cmd/flagctl shed optional --percent 40
 //
 // Kill the server, and the app goes on answering. PLIMSOLL_SERVER names another
 // server than the local one.
@@ -49,27 +51,64 @@ func run(ctx context.Context, out io.Writer, server string) error {
 	} else if err != nil {
 		return err
 	}
-	client := openfeature.NewDefaultClient()
-	visitor := openfeature.NewEvaluationContext("visitor-1", nil)
-	var mu sync.Mutex // OpenFeature calls handlers from goroutines of their own
-	var last string
-	greet := func(openfeature.EventDetails) {
-		mu.Lock()
-		defer mu.Unlock()
-		d, err := client.StringValueDetails(ctx, "welcome-banner", "Hello!", visitor)
-		if line := describe(d, err); line != last {
-			fmt.Fprintln(out, time.Now().Format(time.TimeOnly), line)
-			last = line
-		}
+	shop := &shop{out: out, client: openfeature.NewDefaultClient(), recommendations: sdk.Bool(provider, "recommendations", false)}
+	for i := range visitors {
+		shop.visitors[i] = sdk.Attributes(fmt.Sprint("visitor-", i+1), nil)
 	}
-	greet(openfeature.EventDetails{})
+	look := func(openfeature.EventDetails) { shop.look(ctx) }
+	look(openfeature.EventDetails{})
 	for _, event := range []openfeature.EventType{
 		openfeature.ProviderConfigChange, openfeature.ProviderStale, openfeature.ProviderReady, // told at once if it is so
 	} {
-		openfeature.AddHandler(event, &greet)
+		openfeature.AddHandler(event, &look)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// visitors is how many visitors the shop has.
+const visitors = 100
+
+// shop prints what its visitors see.
+type shop struct {
+	out             io.Writer
+	client          *openfeature.Client
+	recommendations *sdk.BoolFlag // a handle: it is evaluated for every visitor
+	visitors        [visitors]openfeature.FlattenedContext
+
+	mu                  sync.Mutex // OpenFeature calls handlers from goroutines of their own
+	banner, recommended string     // as last printed
+}
+
+// look prints what has changed. All that it evaluates is of one revision.
+func (s *shop) look(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx = sdk.Pin(ctx)
+	s.print(&s.banner, describe(s.client.StringValueDetails(ctx, "welcome-banner", "Hello!", openfeature.NewEvaluationContext("visitor-1", nil))))
+	shown, shed := 0, 0
+	for _, visitor := range s.visitors {
+		d := s.recommendations.Details(ctx, visitor)
+		if d.Value {
+			shown++
+		}
+		if d.Reason == "DEGRADED" {
+			shed++
+		}
+	}
+	line := fmt.Sprintf("recommendations for %d of %d visitors", shown, visitors)
+	if shed > 0 {
+		line += fmt.Sprintf(", shed for %d", shed)
+	}
+	s.print(&s.recommended, line)
+}
+
+// print prints a line unless it is the one that was printed last.
+func (s *shop) print(last *string, line string) {
+	if line != *last {
+		fmt.Fprintln(s.out, time.Now().Format(time.TimeOnly), line)
+		*last = line
+	}
 }
 
 // describe is the answer in one line.

@@ -22,9 +22,9 @@ import (
 	"time"
 
 	"github.com/open-feature/go-sdk/openfeature"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
-	"go.opentelemetry.io/otel/log/global"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -80,7 +80,7 @@ func (h *Hook) Finally(ctx context.Context, hook openfeature.HookContext, detail
 	}
 	provider := h.logs
 	if provider == nil {
-		provider = global.GetLoggerProvider()
+		provider = otel.GetLoggerProvider()
 	}
 	severity := log.SeverityInfo
 	if failed(details) {

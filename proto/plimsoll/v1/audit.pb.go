@@ -55,9 +55,11 @@ type AuditRecord struct {
 	// were to be; both 0 where the change is one transaction.
 	Batch uint32 `protobuf:"varint,12,opt,name=batch,proto3" json:"batch,omitempty"`
 	// See batch.
-	Batches       uint32 `protobuf:"varint,13,opt,name=batches,proto3" json:"batches,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Batches uint32 `protobuf:"varint,13,opt,name=batches,proto3" json:"batches,omitempty"`
+	// For verb undo: the change that was taken back.
+	UndoesChangeId string `protobuf:"bytes,14,opt,name=undoes_change_id,json=undoesChangeId,proto3" json:"undoes_change_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AuditRecord) Reset() {
@@ -179,6 +181,13 @@ func (x *AuditRecord) GetBatches() uint32 {
 		return x.Batches
 	}
 	return 0
+}
+
+func (x *AuditRecord) GetUndoesChangeId() string {
+	if x != nil {
+		return x.UndoesChangeId
+	}
+	return ""
 }
 
 // AuditObject is one object before and after a transaction.
@@ -652,7 +661,7 @@ var File_plimsoll_v1_audit_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x17plimsoll/v1/audit.proto\x12\vplimsoll.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dplimsoll/v1/degradation.proto\x1a\x1aplimsoll/v1/position.proto\"\xa6\x03\n" +
+	"\x17plimsoll/v1/audit.proto\x12\vplimsoll.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dplimsoll/v1/degradation.proto\x1a\x1aplimsoll/v1/position.proto\"\xd0\x03\n" +
 	"\vAuditRecord\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\tprev_hash\x18\x02 \x01(\fR\bprevHash\x12\x12\n" +
@@ -667,7 +676,8 @@ const file_plimsoll_v1_audit_proto_rawDesc = "" +
 	" \x03(\v2\x18.plimsoll.v1.AuditObjectR\aobjects\x121\n" +
 	"\x06due_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x12\x14\n" +
 	"\x05batch\x18\f \x01(\rR\x05batch\x12\x18\n" +
-	"\abatches\x18\r \x01(\rR\abatches\"\xdb\x01\n" +
+	"\abatches\x18\r \x01(\rR\abatches\x12(\n" +
+	"\x10undoes_change_id\x18\x0e \x01(\tR\x0eundoesChangeId\"\xdb\x01\n" +
 	"\vAuditObject\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x1b\n" +
 	"\x06before\x18\x02 \x01(\fH\x00R\x06before\x88\x01\x01\x12\x19\n" +

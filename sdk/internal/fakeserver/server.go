@@ -1,9 +1,11 @@
 package fakeserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -40,8 +42,15 @@ type Server struct {
 	asked    []*plimsollv1.WatchRequest
 	refuse   *connect.Error
 	silent   bool
-	age      time.Duration
-	reports  []*plimsollv1.ReportRequest
+	// readyCode and readyBody are the answer of /readyz, unless they are zero.
+	readyCode  int
+	readyBody  string
+	readyAsked int
+	age        time.Duration
+	reports    []*plimsollv1.ReportRequest
+
+	refuseReport *connect.Error
+	answerLost   bool
 }
 
 // state is what a snapshot holds, by key.
@@ -77,9 +86,16 @@ func NewHandler(store string) *Server {
 	return s
 }
 
-// Handler serves SyncService.
+// Handler serves SyncService, and /readyz.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.readyAsked++
+		w.WriteHeader(cmp.Or(s.readyCode, http.StatusOK))
+		_, _ = io.WriteString(w, cmp.Or(s.readyBody, "ok\n"))
+	})
 	mux.Handle(plimsollv1connect.NewSyncServiceHandler(s, connect.WithCompressMinBytes(1024)))
 	return mux
 }
@@ -229,6 +245,20 @@ func (s *Server) SetConfirmedAge(age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.age = age
+}
+
+// SetReady is what /readyz answers from now on: 200 and ok unless set.
+func (s *Server) SetReady(code int, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readyCode, s.readyBody = code, body
+}
+
+// ReadyAsked is how often /readyz was asked for.
+func (s *Server) ReadyAsked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readyAsked
 }
 
 // Asked are the requests so far.
@@ -422,19 +452,28 @@ func (s *state) fold(c *plimsollv1.StateChange) {
 	}
 }
 
-// Report implements plimsollv1connect.SyncServiceHandler: it keeps what is
-// reported, unless the server refuses.
+// Report is SyncService.Report: it keeps what is reported.
 func (s *Server) Report(_ context.Context, r *connect.Request[plimsollv1.ReportRequest]) (*connect.Response[plimsollv1.ReportResponse], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refuse != nil {
-		return nil, s.refuse
+	if s.answerLost || s.refuseReport == nil {
+		s.reports = append(s.reports, r.Msg)
 	}
-	s.reports = append(s.reports, r.Msg)
+	if s.refuseReport != nil {
+		return nil, s.refuseReport
+	}
 	return connect.NewResponse(&plimsollv1.ReportResponse{}), nil
 }
 
-// Reports are the reports that were accepted, in order.
+// RefuseReports ends every Report from now on with an error, before or after it
+// was taken; nil: not any more.
+func (s *Server) RefuseReports(err *connect.Error, taken bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuseReport, s.answerLost = err, taken
+}
+
+// Reports are the reports that were taken, in order.
 func (s *Server) Reports() []*plimsollv1.ReportRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,6 +21,11 @@ type diary struct {
 	reported map[string]string
 }
 
+// seeded logs what there is to begin with.
+func (d *diary) seeded(s State, source string) {
+	d.log.Info("starting from the "+source, "store", s.Store, "position", positionIn(s.Set), "flags", s.Set.Len())
+}
+
 // turned logs that the state became live, or ceased to be.
 func (d *diary) turned(s State) {
 	switch {
@@ -36,6 +41,11 @@ func (d *diary) turned(s State) {
 // lost logs the end of a live stream that may be replaced at once.
 func (d *diary) lost(s *session, err error) {
 	d.log.Info("the stream ended: connecting again", "server", s.URL, "err", err)
+}
+
+// nearer logs the way back to a server of a better rank.
+func (d *diary) nearer(s *session, to *endpoint) {
+	d.log.Info("a nearer server can be reached again: going over", "server", to.URL, "from", s.URL)
 }
 
 // failed logs an attempt that failed.

@@ -10,6 +10,7 @@
 //   - session.go: one stream, from opening it to its end
 //   - assemble.go: from the wire to flag.Update, and chunks to a snapshot
 //   - rota.go: which endpoint next, and after how long
+//   - search.go: the way back to a nearer endpoint
 //   - offer.go: when the state of another store, or a lower one, is adopted
 //   - position.go: the order within a store
 //   - diary.go: what is logged

@@ -36,13 +36,27 @@ var (
 	errLost     = fmt.Errorf("the stream ended, and there was no other within %s", grace)
 )
 
+// Where a set that is not live comes from: see State.Source.
+const (
+	// Memory is a stream that is no longer live.
+	Memory = "memory"
+	// Cache is the process's cache on disk.
+	Cache = "cache"
+	// Bootstrap is a file that was shipped with the process.
+	Bootstrap = "bootstrap"
+)
+
 // State is what is known at one moment. It is immutable.
 type State struct {
 	// Set is the newest set; nil until there is one. Its epoch and revision
 	// are its position in the history of the store.
 	Set *flag.Set
-	// Store is the identity of the store that the set comes from.
+	// Store is the identity of the store that the set comes from; empty for a
+	// seed that is of no store.
 	Store string
+	// Source is where a set comes from that is not live: Memory, Cache or
+	// Bootstrap. It is empty for a live one, and without a set.
+	Source string
 	// Trouble is why the set is not live; nil if it is: a stream keeps it up to
 	// date, from a server whose own state is confirmed.
 	Trouble error
@@ -54,6 +68,9 @@ type Change struct {
 	Old, New State
 	// LevelOnly is whether the sets differ in their level alone.
 	LevelOnly bool
+	// Lowered is whether the new state is an older one of the same store, which
+	// was adopted.
+	Lowered bool
 	// Failed is whether an attempt to connect has failed. It is told for every
 	// such attempt.
 	Failed bool
@@ -61,7 +78,8 @@ type Change struct {
 
 // Config is what a Follower needs.
 type Config struct {
-	// Endpoints in the order of preference; at least one.
+	// Endpoints, at least one. Of those of the same rank the first is tried
+	// first.
 	Endpoints []Endpoint
 	// Namespace to follow; empty: the server's choice.
 	Namespace string
@@ -69,11 +87,16 @@ type Config struct {
 	Client *plimsollv1.ClientInfo
 	// Log takes what an operator should know.
 	Log *slog.Logger
-	// Jitter draws a time from [0, most); 0 for most = 0.
+	// Jitter draws a time from [0, most); 0 for most = 0. It is called by one
+	// goroutine at a time.
 	Jitter func(most time.Duration) time.Duration
 	// Observe is told of every change in order, never concurrently. It must
 	// not block.
 	Observe func(Change)
+	// Serving is told which server's stream keeps the state up to date from now
+	// on, and nil once that has ended, unless Run itself ends. It is called as
+	// Observe is, and must not block either. May be nil.
+	Serving func(*Endpoint)
 }
 
 // Follower follows one namespace. Its state outlives Run, so that a later Run
@@ -82,6 +105,8 @@ type Follower struct {
 	config Config
 	rota   *rota
 	state  State
+	// origin is where a seed came from, until a stream has brought it up to date.
+	origin string
 	offer  offer
 	// expiry fires when an override or a hold is due; missed, when a stream that
 	// ended has had no successor for the grace.
@@ -97,6 +122,27 @@ func New(c Config) *Follower {
 		state:  State{Trouble: errNoStream},
 		diary:  diary{log: c.Log},
 	}
+}
+
+// A Seed is a state to begin with, until a server has a newer one.
+type Seed struct {
+	// Set is what is served. If there is no store its position means nothing.
+	Set *flag.Set
+	// Store is the identity of the store that the set comes from; empty: unknown.
+	// The first store that is offered is then adopted at once.
+	Store string
+	// Source is Cache or Bootstrap.
+	Source string
+}
+
+// Seed gives the follower a state to begin with, and tells the observer. It may
+// be called once, before the first Run. What the seed holds that has expired
+// does not count.
+func (f *Follower) Seed(s Seed) {
+	f.origin = s.Source
+	next := State{Set: s.Set.At(time.Now()), Store: s.Store, Trouble: f.state.Trouble}
+	f.diary.seeded(next, s.Source)
+	f.become(next, Change{})
 }
 
 // Run follows until the context ends, and then waits for what it started. It
@@ -118,6 +164,9 @@ func (f *Follower) Run(ctx context.Context) {
 		err := f.serve(ctx, s)
 		if ctx.Err() != nil {
 			break
+		}
+		if s.told {
+			f.config.Serving(nil)
 		}
 		f.ended(s, err)
 	}
@@ -178,7 +227,7 @@ func (f *Follower) receive(s *session, m *plimsollv1.WatchResponse) error {
 // greet looks at whose state a new stream carries.
 func (f *Follower) greet(s *session, store string, at position) error {
 	s.store = store
-	s.foreign = f.state.Set != nil && store != f.state.Store
+	s.foreign = f.state.Store != "" && store != f.state.Store
 	if !s.foreign {
 		return nil
 	}
@@ -211,16 +260,19 @@ func (f *Follower) preferOther(s *session) error {
 func (f *Follower) apply(s *session, c *change, at position) error {
 	now := time.Now()
 	set := f.state.Set
+	told := Change{LevelOnly: c.levelOnly}
 	switch {
-	case set == nil && !c.Reset:
+	case f.state.Store == "" && !c.Reset:
 		return errors.New("the server sent a change to a client that has nothing")
 	case set == nil:
 		set = flag.Empty()
+	case f.state.Store == "": // what is of no store has no position
 	case s.takeLower && !s.current && at.before(f.offer.head):
 		return fmt.Errorf("the server offered %s, older than the head %s that another confirmed", at, f.offer.head)
 	case s.takeLower && !s.current && c.Reset && at.before(positionIn(set)):
 		f.config.Log.Warn("adopting an older state of the store: no server has the one applied last",
 			"server", s.URL, "store", s.store, "from", positionIn(set), "to", at)
+		told.Lowered = true
 	case at.before(positionIn(set)):
 		return fmt.Errorf("the server offered %s, older than %s, which was applied already", at, positionIn(set))
 	}
@@ -232,18 +284,23 @@ func (f *Follower) apply(s *session, c *change, at position) error {
 	}
 	s.current = true
 	f.offer = offer{}
-	f.follow(s, set, c.levelOnly)
+	f.follow(s, set, told)
 	return nil
 }
 
 // follow makes a set of a session's store the one that is followed.
-func (f *Follower) follow(s *session, set *flag.Set, levelOnly bool) {
+func (f *Follower) follow(s *session, set *flag.Set, c Change) {
 	f.missed.Stop()
+	f.origin = ""
 	next := State{Set: set, Store: s.store}
 	if s.unconfirmed {
 		next.Trouble = unconfirmed(s)
 	}
-	f.become(next, Change{LevelOnly: levelOnly})
+	f.become(next, c)
+	if !s.told && f.config.Serving != nil {
+		s.told = true
+		f.config.Serving(&s.endpoint.Endpoint)
+	}
 }
 
 // consider collects the state of a foreign store.
@@ -273,7 +330,7 @@ func (f *Follower) adopt(s *session) {
 		"for", adoptAfter, "position", positionIn(set))
 	s.candidate, s.foreign, s.current = nil, false, true
 	f.offer = offer{}
-	f.follow(s, set, false)
+	f.follow(s, set, Change{})
 }
 
 // expire lets overrides and holds end that are due.
@@ -292,6 +349,9 @@ func (f *Follower) expire() {
 
 // rearm sets the timer for what expires next.
 func (f *Follower) rearm() {
+	if f.expiry == nil {
+		return // a seed, before the first Run
+	}
 	f.expiry.Stop()
 	if f.state.Set == nil {
 		return
@@ -317,6 +377,14 @@ func (f *Follower) miss() {
 
 // become is the only place where the state changes.
 func (f *Follower) become(next State, c Change) {
+	switch {
+	case next.Set == nil || next.Trouble == nil:
+		next.Source = ""
+	case f.origin != "":
+		next.Source = f.origin
+	default:
+		next.Source = Memory
+	}
 	c.Old, c.New = f.state, next
 	f.state = next
 	newSet := c.Old.Set != next.Set
@@ -331,7 +399,7 @@ func (f *Follower) become(next State, c Change) {
 	case c.Failed:
 		f.diary.failed(next.Trouble)
 	}
-	if newSet || turned || c.Failed {
+	if newSet || turned || c.Failed || c.Old.Source != next.Source {
 		f.config.Observe(c)
 	}
 }
@@ -339,7 +407,9 @@ func (f *Follower) become(next State, c Change) {
 // ended settles what follows from the end of a session.
 func (f *Follower) ended(s *session, err error) {
 	now := time.Now()
-	s.troubled = now
+	if !errors.Is(err, errNearer) {
+		s.troubled = now
+	}
 	if f.state.Trouble == nil {
 		f.missed.Reset(grace)
 	}
@@ -347,6 +417,7 @@ func (f *Follower) ended(s *session, err error) {
 	switch {
 	case s.current && now.Sub(s.opened) >= healthyAfter:
 		f.rota.failures = 0
+		f.rota.arrived(s.endpoint)
 	case !elsewhere:
 		f.rota.failures++
 	}
@@ -370,7 +441,7 @@ func (f *Follower) heed(s *session, err error, now time.Time) {
 		return
 	}
 	if head, err := parsePosition(ended.Meta().Get(metaBehind)); err == nil &&
-		f.state.Set != nil && head.before(positionIn(f.state.Set)) {
+		f.state.Store != "" && head.before(positionIn(f.state.Set)) {
 		if f.offer.note(f.state.Store, true, head, now) {
 			f.config.Log.Warn("a server's newest state is older than the one applied; it is adopted if nothing else is offered",
 				"server", s.URL, "head", head, "applied", positionIn(f.state.Set), "after", adoptAfter)

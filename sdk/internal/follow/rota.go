@@ -1,6 +1,8 @@
 package follow
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
@@ -26,6 +28,12 @@ type Endpoint struct {
 	URL string
 	// Client watches it.
 	Client plimsollv1connect.SyncServiceClient
+	// Rank is how far it is; the lowest is preferred.
+	Rank int
+	// Ready asks whether the server can take a stream, when one of a worse rank is
+	// followed. The context has a deadline. Nil: it cannot be asked, and is gone back
+	// to only when a stream ends.
+	Ready func(ctx context.Context) error
 }
 
 // endpoint is what is remembered of a server.
@@ -46,8 +54,8 @@ func (e *endpoint) inTrouble(now time.Time) bool {
 	return !e.troubled.IsZero() && now.Sub(e.troubled) < troubleMemory
 }
 
-// rota decides whom to try next. Endpoints are tried in turn, in the order in
-// which they were given.
+// rota decides whom to try next. Endpoints of the best rank are tried first; of
+// the same rank, in turn, in the order in which they were given.
 type rota struct {
 	endpoints []*endpoint
 	// jitter draws a time from [0, most).
@@ -56,10 +64,14 @@ type rota struct {
 	current int
 	// failures counts attempts since the last healthy stream.
 	failures int
+	// chosen is the endpoint to try next whatever else holds; nil: none.
+	chosen *endpoint
+	// askEvery is how long to wait before a nearer endpoint is asked.
+	askEvery time.Duration
 }
 
 func newRota(endpoints []Endpoint, jitter func(time.Duration) time.Duration) *rota {
-	r := &rota{jitter: jitter, current: -1}
+	r := &rota{jitter: jitter, current: -1, askEvery: askBase}
 	for _, e := range endpoints {
 		r.endpoints = append(r.endpoints, &endpoint{Endpoint: e})
 	}
@@ -67,10 +79,14 @@ func newRota(endpoints []Endpoint, jitter func(time.Duration) time.Duration) *ro
 }
 
 // next is the endpoint to try and how long to wait before, which is not at all
-// for one that was never tried: the first after the
-// current one that had no trouble of late, else simply the next, else, when
-// all asked to be left alone, the one whose time is over first.
+// for one that was never tried: the nearest that had no trouble of late, of
+// several the first after the current one; else simply the next; else, when all
+// asked to be left alone, the one whose time is over first.
 func (r *rota) next(now time.Time) (*endpoint, time.Duration) {
+	if e := r.chosen; e != nil {
+		r.chosen, r.current = nil, slices.Index(r.endpoints, e)
+		return e, 0
+	}
 	var pause time.Duration
 	if r.current >= 0 {
 		pause = r.jitter(min(backoffCap, backoffBase<<min(r.failures, 10)))
@@ -103,8 +119,29 @@ func (r *rota) better(i, j int, now time.Time) bool {
 		return bBarred
 	case aBarred:
 		return a.barred.Before(b.barred)
+	case a.inTrouble(now): // rank does not count then, so that all get a turn
+		return false
 	default:
-		return !a.inTrouble(now) && b.inTrouble(now)
+		return b.inTrouble(now) || a.Rank < b.Rank
+	}
+}
+
+// nearer are the endpoints of a better rank than e that can be asked.
+func (r *rota) nearer(e *endpoint) []*endpoint {
+	var list []*endpoint
+	for _, other := range r.endpoints {
+		if other.Rank < e.Rank && other.Ready != nil {
+			list = append(list, other)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *endpoint) int { return a.Rank - b.Rank })
+	return list
+}
+
+// arrived takes note of a healthy stream.
+func (r *rota) arrived(e *endpoint) {
+	if len(r.nearer(e)) == 0 {
+		r.askEvery = askBase
 	}
 }
 

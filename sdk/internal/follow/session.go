@@ -27,6 +27,8 @@ var (
 	// errElsewhere ends a stream that works because another server may have
 	// more to offer.
 	errElsewhere = errors.New("looking for a better server")
+	// errNearer is an errElsewhere of a server that is as good as before.
+	errNearer = fmt.Errorf("a nearer server can be reached: %w", errElsewhere)
 )
 
 // session is one stream.
@@ -42,6 +44,8 @@ type session struct {
 	foreign bool
 	// current is whether the stream has brought the followed state up to date.
 	current bool
+	// told is whether Config.Serving was told of the stream.
+	told bool
 	// candidate is the whole state of a foreign store, once it is complete.
 	candidate *flag.Set
 	assembly  assembly
@@ -96,6 +100,8 @@ func (f *Follower) serve(ctx context.Context, s *session) error {
 	defer quiet.Stop()
 	adoption := time.NewTimer(0)
 	defer adoption.Stop()
+	search := f.rota.search(s.endpoint)
+	defer search.stop()
 	for {
 		adoption.Stop()
 		if s.candidate != nil {
@@ -122,6 +128,13 @@ func (f *Follower) serve(ctx context.Context, s *session) error {
 			f.miss()
 		case <-adoption.C:
 			f.adopt(s)
+		case <-search.due:
+			search.ask(ctx)
+		case err := <-search.answer:
+			if found := search.heard(err); found != nil {
+				f.diary.nearer(s, found)
+				return errNearer
+			}
 		}
 	}
 }
@@ -130,7 +143,7 @@ func (f *Follower) serve(ctx context.Context, s *session) error {
 // everything.
 func (f *Follower) request(everything bool) *plimsollv1.WatchRequest {
 	r := &plimsollv1.WatchRequest{Namespace: f.config.Namespace, Client: f.config.Client}
-	if set := f.state.Set; set != nil && !everything {
+	if set := f.state.Set; f.state.Store != "" && !everything {
 		r.Since = &plimsollv1.Position{
 			StoreId: f.state.Store, Epoch: set.Epoch(), Revision: set.Revision(),
 		}

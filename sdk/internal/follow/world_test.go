@@ -61,6 +61,25 @@ func (w *world) server(host, store string) *fakeserver.Server {
 // follow starts a follower of servers and lets it settle.
 func (w *world) follow(servers ...*fakeserver.Server) {
 	w.t.Helper()
+	w.follower = follow.New(w.config(servers...))
+	w.start()
+}
+
+// followFrom does the same from a seed.
+func (w *world) followFrom(seed follow.Seed, servers ...*fakeserver.Server) {
+	w.t.Helper()
+	w.follower = follow.New(w.config(servers...))
+	w.follower.Seed(seed)
+	w.start()
+}
+
+func (w *world) start() {
+	w.run()
+	w.t.Cleanup(func() { w.stop() })
+	synctest.Wait()
+}
+
+func (w *world) config(servers ...*fakeserver.Server) follow.Config {
 	client := w.network.Client(w.t)
 	config := follow.Config{
 		Namespace: "shop",
@@ -74,10 +93,7 @@ func (w *world) follow(servers ...*fakeserver.Server) {
 			URL: s.URL(), Client: plimsollv1connect.NewSyncServiceClient(client, s.URL()),
 		})
 	}
-	w.follower = follow.New(config)
-	w.run()
-	w.t.Cleanup(func() { w.stop() })
-	synctest.Wait()
+	return config
 }
 
 // run runs the follower, again after a stop.

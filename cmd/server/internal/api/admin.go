@@ -22,6 +22,8 @@ type Admin struct {
 	StartedAt          time.Time
 	// Streams counts the watch streams that are open.
 	Streams func() int
+	// PeerWarnings tell of other servers that could not be reached.
+	PeerWarnings func() []string
 }
 
 // CreateNamespace implements plimsollv1connect.AdminServiceHandler.
@@ -92,6 +94,7 @@ func (a *Admin) GetStatus(ctx context.Context, req *connect.Request[plimsollv1.G
 			out.OverrideCount++
 		}
 	}
+	out.Warnings = append(out.Warnings, a.PeerWarnings()...)
 	for _, p := range set.Problems() {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("flag %q cannot be compiled, its last good version is served: %v", p.Key, p.Faults))
 	}

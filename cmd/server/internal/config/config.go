@@ -38,6 +38,11 @@ type Config struct {
 	Insecure bool
 	// Hosts are further names by which this server may be addressed.
 	Hosts []string
+	// Advertise is the URL at which other servers reach this one; empty: see
+	// AdvertiseURL.
+	Advertise string
+	// Zone is where this server runs; may be empty.
+	Zone string
 	// LogFormat is text or json; LogLevel debug, info, warn or error.
 	LogFormat, LogLevel string
 	// MaxStreams bounds the watch streams.
@@ -45,6 +50,9 @@ type Config struct {
 }
 
 const fileFlag = "config"
+
+// maxZone bounds the zone's name, in bytes.
+const maxZone = 128
 
 // Bind declares the flags on fs.
 func (c *Config) Bind(fs *pflag.FlagSet) {
@@ -62,6 +70,8 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.Demo, "demo", false, "load a shop's flags if the default namespace is empty")
 	fs.BoolVar(&c.Insecure, "insecure", false, "serve on an address that is not loopback, without authentication or TLS")
 	fs.StringSliceVar(&c.Hosts, "host", nil, "further `names` by which this server may be addressed")
+	fs.StringVar(&c.Advertise, "advertise", "", "`URL` at which the other servers of an etcd cluster reach this one; empty: made from --listen")
+	fs.StringVar(&c.Zone, "zone", "", "zone in which this server runs, as told to operators")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.IntVar(&c.MaxStreams, "max-streams", 20_000, "watch streams at once")
@@ -167,6 +177,15 @@ func (c *Config) check() error {
 			bad("--%s %s would open etcd to every machine that can reach it, without authentication; listen on 127.0.0.1, or say --insecure if something in front protects it", l.flag, l.text)
 		}
 	}
+	if c.Advertise != "" {
+		u, err := url.Parse(c.Advertise)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			bad("--advertise %q is not a URL such as http://10.0.0.1:8013", c.Advertise)
+		}
+	}
+	if len(c.Zone) > maxZone {
+		bad("--zone has %d bytes; the limit is %d", len(c.Zone), maxZone)
+	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("--log-format %q: text or json", c.LogFormat)
 	}
@@ -186,6 +205,24 @@ func (c *Config) check() error {
 		bad("--etcd-user and --etcd-password-file go together")
 	}
 	return errors.Join(errs...)
+}
+
+// AdvertiseURL is the URL at which other servers reach one that listens at
+// addr. Where it listens on all addresses, they know it by the machine's name.
+func (c *Config) AdvertiseURL(addr net.Addr) (string, error) {
+	if c.Advertise != "" {
+		return strings.TrimRight(c.Advertise, "/"), nil
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "", fmt.Errorf("the address %s of the listener: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("read the machine's name: %w; say with --advertise how other servers reach this one", err)
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 // loopback says whether a host can be reached from this machine alone.

@@ -99,8 +99,7 @@ func readRequest(body io.Reader) (*plimsollv1.WatchRequest, error) {
 func withTimeoutHeader(r *http.Request) (context.Context, context.CancelFunc, error) {
 	text := r.Header.Get("Connect-Timeout-Ms")
 	if text == "" {
-		ctx, cancel := context.WithCancel(r.Context())
-		return ctx, cancel, nil
+		return r.Context(), func() {}, nil // it ends with the request
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms < 0 || len(text) > 10 {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -19,6 +20,8 @@ import (
 type item struct {
 	// seq counts the items of the feed.
 	seq uint64
+	// self is how a reader that is busy refers to the item.
+	self weak.Pointer[item]
 	// snap is the state after the item.
 	snap *store.Snapshot
 	// message takes a reader from the item before to this one; nil in the
@@ -168,6 +171,7 @@ func (f *feed) publish(snap *store.Snapshot, msg *plimsollv1.WatchResponse) bool
 		}
 		it.message = m
 	}
+	it.self = weak.Make(it)
 	f.recent[it.seq%uint64(len(f.recent))] = it
 	head.next.Store(it)
 	f.head.Store(it)

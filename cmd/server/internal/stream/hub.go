@@ -1,4 +1,4 @@
-// Package stream serves plimsoll.v1.SyncService: it carries the state of a
+// Package stream serves plimsoll.v1.SyncService's Watch: it carries the state of a
 // namespace to every process that evaluates it.
 //
 // A [Hub] runs one feed a namespace (feed.go), which encodes every change once
@@ -18,6 +18,7 @@ import (
 	"buf.build/go/protovalidate"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
 
@@ -41,6 +42,9 @@ type Options struct {
 	MaxSnapshots int
 	// Heartbeat is how often an idle stream says that it lives; default 5 s.
 	Heartbeat time.Duration
+	// Watching, if set, is called when a stream of a client begins; what it
+	// returns is called when it has ended.
+	Watching func(ns string, client *plimsollv1.ClientInfo) (left func())
 }
 
 // Hub serves the watch streams of all namespaces. It is safe for concurrent
@@ -50,6 +54,7 @@ type Hub struct {
 
 	validator protovalidate.Validator
 	heartbeat time.Duration
+	watching  func(ns string, client *plimsollv1.ClientInfo) (left func())
 	now       func() time.Time
 	max       int64
 	snapshots chan struct{} // holds a token for each snapshot being sent
@@ -89,6 +94,9 @@ func NewHub(s *store.Store, opts Options, m Metrics) (*Hub, error) {
 	if opts.Heartbeat == 0 {
 		opts.Heartbeat = defaultHeartbeat
 	}
+	if opts.Watching == nil {
+		opts.Watching = func(string, *plimsollv1.ClientInfo) func() { return func() {} }
+	}
 	if m.Began == nil {
 		m.Began = func(string) {}
 	}
@@ -99,7 +107,7 @@ func NewHub(s *store.Store, opts Options, m Metrics) (*Hub, error) {
 		m.Refused = func() {}
 	}
 	return &Hub{
-		Store: s, validator: v, heartbeat: opts.Heartbeat, now: time.Now, max: int64(opts.MaxStreams),
+		Store: s, validator: v, heartbeat: opts.Heartbeat, watching: opts.Watching, now: time.Now, max: int64(opts.MaxStreams),
 		snapshots: make(chan struct{}, opts.MaxSnapshots), metrics: m,
 		feeds: make(map[string]*feed), draining: make(chan struct{}),
 	}, nil

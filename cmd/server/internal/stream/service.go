@@ -10,7 +10,8 @@ import (
 	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
 )
 
-// Handler serves SyncService over every protocol, with the path to mount it.
+// Handler serves SyncService's Watch over every protocol, with the path to
+// mount it.
 func (h *Hub) Handler(opts ...connect.HandlerOption) (path string, handler http.Handler) {
 	opts = append(opts,
 		connect.WithCodec(protoCodec{}), connect.WithCodec(jsonCodec{}),

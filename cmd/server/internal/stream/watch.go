@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"weak"
 
 	"connectrpc.com/connect"
 
@@ -38,6 +37,8 @@ func (h *Hub) watch(ctx context.Context, req *plimsollv1.WatchRequest, send sink
 		return err
 	}
 	defer done()
+	left := h.watching(ns, req.GetClient())
+	defer left()
 	at, err := h.begin(ctx, f, req.GetSince(), send)
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func (h *Hub) walk(ctx context.Context, f *feed, at *item, send sink) error {
 // follows: a reader that is stuck would keep them all. One that comes back too
 // late to find its item skips to the newest state.
 func (h *Hub) step(ctx context.Context, f *feed, next *item, send sink) (*item, error) {
-	msg, pos, ref := next.message, next.snap.Position(), weak.Make(next)
+	msg, pos, ref := next.message, next.snap.Position(), next.self
 	if err := send(msg); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -23,6 +24,8 @@ type Metrics struct {
 	began     *prometheus.CounterVec
 	collapsed prometheus.Counter
 	refused   prometheus.Counter
+	reports   *prometheus.CounterVec
+	applied   prometheus.Histogram
 }
 
 // New registers the server's metrics.
@@ -42,12 +45,19 @@ func New(version string) *Metrics {
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "plimsoll_stream_refusals_total", Help: "Streams refused for lack of capacity.",
 		}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "plimsoll_reports_total", Help: "Reports of processes, by what became of them: counted, repeated, left or refused.",
+		}, []string{"result"}),
+		applied: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "plimsoll_apply_seconds", Help: "How long after its arrival at this server a process had applied a revision, by each report that newly tells of one.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "plimsoll_build_info", Help: "Always 1; the label names the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.Registry.MustRegister(m.rpcs, m.began, m.collapsed, m.refused, info,
+	m.Registry.MustRegister(m.rpcs, m.began, m.collapsed, m.refused, m.reports, m.applied, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -58,6 +68,14 @@ func (m *Metrics) Stream() stream.Metrics {
 		Began:     func(how string) { m.began.WithLabelValues(how).Inc() },
 		Collapsed: m.collapsed.Inc,
 		Refused:   m.refused.Inc,
+	}
+}
+
+// Fleet is what the registry of processes is to tell.
+func (m *Metrics) Fleet() fleet.Metrics {
+	return fleet.Metrics{
+		Reported: func(result string) { m.reports.WithLabelValues(result).Inc() },
+		Applied:  func(after time.Duration) { m.applied.Observe(after.Seconds()) },
 	}
 }
 
@@ -87,9 +105,10 @@ func (m *Metrics) Interceptor(log *slog.Logger) connect.Interceptor {
 	})
 }
 
-// Watch adds what can be read from the store and the hub at any time.
-func (m *Metrics) Watch(s *store.Store, streams func() int) {
-	m.Registry.MustRegister(&state{store: s, streams: streams})
+// Watch adds what can be read from the store, the hub and the registry of
+// processes at any time.
+func (m *Metrics) Watch(s *store.Store, streams func() int, processes *fleet.Registry) {
+	m.Registry.MustRegister(&state{store: s, streams: streams}, &processState{processes})
 }
 
 // state reads gauges when they are asked for.

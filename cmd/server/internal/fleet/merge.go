@@ -1,0 +1,181 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+)
+
+// view is a namespace's fleet, as far as servers could be asked.
+type view struct {
+	shares  []*share
+	members []member // merged, in no order
+	servers []*plimsollv1.FleetServer
+}
+
+// gather asks this server and its peers, and merges what they know. Whether a
+// process lags is decided here, by target.
+func (s *Service) gather(ctx context.Context, req *plimsollv1.GetShareRequest, target position) (*view, error) {
+	answers := s.Peers.ask(ctx, req)
+	own, err := s.Registry.share(req.GetNamespace(), req.GetRevision(), req.GetUsage(), req.GetFlagKeys())
+	if err != nil {
+		return nil, api.Error(err)
+	}
+	own.server = s.Peers.self.ID
+	for i := range own.members {
+		own.members[i].server = own.server
+	}
+	v := &view{shares: []*share{own}, servers: []*plimsollv1.FleetServer{described(s.Peers.self, own)}}
+	for _, a := range answers {
+		server := described(a.server, a.share)
+		if a.share == nil {
+			server.Unreachable, server.Clients = a.err.Error(), uint32(a.lastClients)
+		} else {
+			v.shares = append(v.shares, a.share)
+		}
+		v.servers = append(v.servers, server)
+	}
+	v.members = merged(v.shares, target)
+	return v, nil
+}
+
+// merged are the processes of all shares, each once: one that has moved from
+// one server to another counts for both for a while.
+func merged(shares []*share, target position) []member {
+	n := 0
+	for _, s := range shares {
+		n += len(s.members)
+	}
+	byID := make(map[string]int, n)
+	out := make([]member, 0, n)
+	for _, s := range shares {
+		for _, m := range s.members {
+			if m.lagging = !m.applied.reaches(target); m.lagging {
+				m.appliedAfter = -1
+			} else {
+				m.laggingFor = -1
+			}
+			i, known := byID[m.client.GetInstanceId()]
+			switch {
+			case !known:
+				byID[m.client.GetInstanceId()] = len(out)
+				out = append(out, m)
+			case m.supersedes(&out[i]):
+				out[i] = m
+			}
+		}
+	}
+	return out
+}
+
+// supersedes tells which of two accounts of one process is the better one: that
+// of the higher position of one store, then the one that is younger.
+func (m *member) supersedes(other *member) bool {
+	if m.applied.store == other.applied.store && m.applied != other.applied {
+		return m.applied.reaches(other.applied)
+	}
+	return m.reportedAge < other.reportedAge
+}
+
+// lagging counts the processes that have not applied the target.
+func (v *view) lagging() int {
+	n := 0
+	for i := range v.members {
+		if v.members[i].lagging {
+			n++
+		}
+	}
+	return n
+}
+
+// unknown counts the processes of which nothing is known now.
+func (v *view) unknown() uint32 {
+	var n uint32
+	for _, s := range v.servers {
+		if s.GetUnreachable() != "" {
+			n += s.GetClients()
+		}
+	}
+	return n
+}
+
+// sent counts the streams of those who do not report that were sent the target.
+func (v *view) sent(target position) uint32 {
+	n := 0
+	for _, s := range v.shares {
+		if s.position.reaches(target) {
+			n += s.silent
+		}
+	}
+	return uint32(n)
+}
+
+// usage sums up what was evaluated, of some flags or of all, and tracked.
+func (v *view) usage(keys []string) *plimsollv1.GetUsageResponse {
+	out := new(plimsollv1.GetUsageResponse)
+	var window time.Duration
+	wanted := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		wanted[key] = true
+	}
+	flags := make(map[string]*plimsollv1.FlagUsage)
+	events := make(map[string]*plimsollv1.TrackedEvent)
+	for _, s := range v.shares {
+		window = max(window, s.window)
+		out.UnknownFlags = sum(out.UnknownFlags, s.unknown)
+		for _, f := range s.usage {
+			if len(keys) > 0 && !wanted[f.GetFlagKey()] {
+				continue
+			}
+			if known := flags[f.GetFlagKey()]; known != nil {
+				addFlag(known, f)
+			} else {
+				flags[f.GetFlagKey()] = f
+			}
+		}
+		for _, e := range s.tracked {
+			if known := events[e.GetName()]; known != nil {
+				known.Count, known.Sum = sum(known.GetCount(), e.GetCount()), sum(known.GetSum(), e.GetSum())
+			} else {
+				events[e.GetName()] = e
+			}
+		}
+	}
+	out.Window = durationpb.New(window)
+	for _, key := range slices.Sorted(maps.Keys(flags)) {
+		f := flags[key]
+		slices.SortFunc(f.Outcomes, func(a, b *plimsollv1.OutcomeCount) int {
+			return cmp.Or(cmp.Compare(b.GetCount(), a.GetCount()), strings.Compare(a.GetVariant(), b.GetVariant()), strings.Compare(a.GetReason(), b.GetReason()))
+		})
+		out.Flags = append(out.Flags, f)
+	}
+	for _, name := range slices.Sorted(maps.Keys(events)) {
+		out.Tracked = append(out.Tracked, events[name])
+	}
+	return out
+}
+
+// addFlag adds one server's counts of a flag to another's.
+func addFlag(to, from *plimsollv1.FlagUsage) {
+	if age := from.GetLastEvaluatedAge(); age.AsDuration() < to.GetLastEvaluatedAge().AsDuration() {
+		to.LastEvaluatedAge = age
+	}
+	for _, o := range from.GetOutcomes() {
+		i := slices.IndexFunc(to.Outcomes, func(have *plimsollv1.OutcomeCount) bool {
+			return have.GetVariant() == o.GetVariant() && have.GetReason() == o.GetReason()
+		})
+		if i < 0 {
+			to.Outcomes = append(to.Outcomes, o)
+			continue
+		}
+		to.Outcomes[i].Count = sum(to.Outcomes[i].GetCount(), o.GetCount())
+	}
+}

@@ -1,0 +1,305 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
+	"github.com/plimsoll-dev/plimsoll/store"
+)
+
+const (
+	// askTimeout bounds how long a peer has to answer.
+	askTimeout = 2 * time.Second
+	// dialTimeout bounds how long it takes to find out that it is not there.
+	dialTimeout = time.Second
+	// maxPeerAnswer bounds an answer: 50 000 processes with long names.
+	maxPeerAnswer = 64 << 20
+	// maxPeerConns bounds the connections to one peer.
+	maxPeerConns = 8
+)
+
+// Peers are this server and the others of its store: it registers there while
+// it serves, asks the others, and answers them (plimsoll.v1.PeerService). It is
+// safe for concurrent use.
+type Peers struct {
+	store     *store.Store
+	registry  *Registry
+	self      store.Server
+	key       *sharedKey
+	transport *http.Transport
+	now       func() time.Time
+
+	mu   sync.Mutex
+	byID map[string]*peer
+
+	leave   context.CancelFunc
+	serving sync.WaitGroup
+	joined  chan struct{}
+}
+
+// peer is another server.
+type peer struct {
+	server store.Server
+	rpc    plimsollv1connect.PeerServiceClient
+
+	// Guarded by Peers.mu: why it could not be asked the last time, and how many
+	// processes of each namespace reported to it when it last could.
+	err     error
+	clients map[string]int
+}
+
+// NewPeers makes self one of the servers of the registry's store. Join lets
+// the others know; Close ends it.
+func NewPeers(r *Registry, self store.Server) *Peers {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &Peers{
+		store: r.store, registry: r, self: self, key: newSharedKey(r.store.PeerKey, time.Now), now: time.Now,
+		transport: &http.Transport{
+			// No proxy: servers reach each other directly.
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSHandshakeTimeout: dialTimeout,
+			Protocols: protocols, MaxConnsPerHost: maxPeerConns, MaxIdleConnsPerHost: maxPeerConns, MaxIdleConns: 32 * maxPeerConns,
+			IdleConnTimeout: time.Minute, DisableCompression: true,
+		},
+		byID: make(map[string]*peer), leave: func() {}, joined: make(chan struct{}),
+	}
+}
+
+// Self is this server.
+func (p *Peers) Self() store.Server { return p.self }
+
+// Join registers this server, and keeps it registered until Leave. It is called
+// once.
+func (p *Peers) Join() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.leave = cancel
+	p.serving.Go(func() {
+		p.store.Register(ctx, p.self, func() {
+			// So that it is at hand should etcd go away. If it cannot be had, whoever
+			// needs it will say so.
+			_, _ = p.key.get(ctx)
+			close(p.joined)
+		})
+	})
+}
+
+// Joined is closed once this server has tried to register, whether or not it
+// could.
+func (p *Peers) Joined() <-chan struct{} { return p.joined }
+
+// Leave signs this server off, so that the others do not ask it any more.
+func (p *Peers) Leave() {
+	p.leave()
+	p.serving.Wait()
+}
+
+// Close leaves, and closes connections to the others.
+func (p *Peers) Close() {
+	p.Leave()
+	p.transport.CloseIdleConnections()
+}
+
+// Handler serves plimsoll.v1.PeerService to those who sign their requests, with
+// the path to mount it.
+func (p *Peers) Handler(opts ...connect.HandlerOption) (path string, handler http.Handler) {
+	path, next := plimsollv1connect.NewPeerServiceHandler(p, append(opts, connect.WithReadMaxBytes(maxPeerRequest))...)
+	return path, &verifying{next: next, key: p.key, self: p.self.ID, now: p.now, errors: connect.NewErrorWriter(opts...)}
+}
+
+// GetShare implements plimsollv1connect.PeerServiceHandler.
+func (p *Peers) GetShare(_ context.Context, req *connect.Request[plimsollv1.GetShareRequest]) (*connect.Response[plimsollv1.GetShareResponse], error) {
+	out := &plimsollv1.GetShareResponse{ServerId: p.self.ID}
+	s, err := p.registry.share(req.Msg.GetNamespace(), req.Msg.GetRevision(), req.Msg.GetUsage(), req.Msg.GetFlagKeys())
+	if missing := (*store.NotFoundError)(nil); errors.As(err, &missing) {
+		return connect.NewResponse(out), nil
+	}
+	if err != nil {
+		return nil, api.Error(err)
+	}
+	out.Position, out.SilentStreams, out.Window = s.position.message(), uint32(s.silent), durationpb.New(s.window)
+	out.Usage, out.UnknownFlags, out.Tracked = s.usage, s.unknown, s.tracked
+	if req.Msg.GetClients() {
+		for i := range s.members {
+			m := s.members[i].message()
+			m.ServerId = p.self.ID
+			out.Clients = append(out.Clients, m)
+		}
+	}
+	return connect.NewResponse(out), nil
+}
+
+// answer is what became of asking one peer.
+type answer struct {
+	server store.Server
+	// share is nil where it could not be asked, which err explains; lastClients
+	// is how many processes it had when it last could.
+	share       *share
+	err         error
+	lastClients int
+}
+
+// ask asks all peers at once.
+func (p *Peers) ask(ctx context.Context, req *plimsollv1.GetShareRequest) []answer {
+	if proto.Size(req) > maxPeerRequest {
+		// Too many flags to name them all; who asked picks them out of all.
+		req = proto.CloneOf(req)
+		req.FlagKeys = nil
+	}
+	peers := p.others()
+	answers := make([]answer, len(peers))
+	var asked sync.WaitGroup
+	for i, one := range peers {
+		asked.Go(func() {
+			resp, err := p.askOne(ctx, one, req)
+			answers[i] = p.note(one, req.GetNamespace(), resp, err)
+		})
+	}
+	asked.Wait()
+	return answers
+}
+
+// others are the peers that are registered now.
+func (p *Peers) others() []*peer {
+	servers := p.store.Servers()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*peer, 0, len(servers))
+	byID := make(map[string]*peer, len(servers))
+	for _, server := range servers {
+		if server.ID == p.self.ID {
+			continue
+		}
+		one := p.byID[server.ID]
+		if one == nil {
+			one = p.meet(server)
+		}
+		byID[server.ID] = one
+		out = append(out, one)
+	}
+	p.byID = byID
+	return out
+}
+
+func (p *Peers) meet(server store.Server) *peer {
+	address := strings.TrimRight(server.Info.GetAddress(), "/")
+	base := ""
+	if u, err := url.Parse(address); err == nil {
+		base = u.Path
+	}
+	client := &http.Client{
+		Transport:     &signing{next: p.transport, key: p.key, callee: server.ID, base: base, now: p.now},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &peer{
+		server: server, clients: make(map[string]int),
+		rpc: plimsollv1connect.NewPeerServiceClient(client, address,
+			connect.WithReadMaxBytes(maxPeerAnswer),
+			// Compressing costs more time than it saves between servers.
+			connect.WithAcceptCompression("gzip", nil, nil)),
+	}
+}
+
+// askOne asks one peer; again, if it turns out that it has another key.
+func (p *Peers) askOne(ctx context.Context, one *peer, req *plimsollv1.GetShareRequest) (*plimsollv1.GetShareResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	key, err := p.key.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := one.rpc.GetShare(ctx, connect.NewRequest(req))
+	if connect.CodeOf(err) == connect.CodePermissionDenied {
+		if fresh := p.key.renewed(ctx, key); string(fresh) != string(key) {
+			resp, err = one.rpc.GetShare(ctx, connect.NewRequest(req))
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.Msg.GetServerId() != one.server.ID:
+		return nil, fmt.Errorf("server %s answers at its address", resp.Msg.GetServerId())
+	}
+	return resp.Msg, nil
+}
+
+// note remembers what became of asking a peer.
+func (p *Peers) note(one *peer, ns string, resp *plimsollv1.GetShareResponse, err error) answer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if one.err = reason(err); one.err != nil {
+		return answer{server: one.server, err: one.err, lastClients: one.clients[ns]}
+	}
+	if one.clients[ns] = len(resp.GetClients()); one.clients[ns] == 0 {
+		delete(one.clients, ns)
+	}
+	return answer{server: one.server, share: shareOf(resp)}
+}
+
+// reason is why a peer could not be asked, in few words.
+func reason(err error) error {
+	var rpc *connect.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), connect.CodeOf(err) == connect.CodeDeadlineExceeded:
+		return fmt.Errorf("it did not answer within %s", askTimeout)
+	case errors.As(err, &rpc):
+		return errors.New(rpc.Message())
+	default:
+		return err
+	}
+}
+
+// Warnings say which peers could not be reached when they were last asked.
+func (p *Peers) Warnings() []string {
+	var out []string
+	peers := p.others()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range peers {
+		if one.err != nil {
+			out = append(out, fmt.Sprintf("server %s at %s cannot be reached: %v", one.server.ID, one.server.Info.GetAddress(), one.err))
+		}
+	}
+	return out
+}
+
+// shareOf reads a peer's answer.
+func shareOf(resp *plimsollv1.GetShareResponse) *share {
+	s := &share{
+		server: resp.GetServerId(), position: positionOf(resp.GetPosition()), members: make([]member, 0, len(resp.GetClients())),
+		silent: int(resp.GetSilentStreams()), window: max(0, age(resp.GetWindow())),
+		usage: resp.GetUsage(), unknown: resp.GetUnknownFlags(), tracked: resp.GetTracked(),
+	}
+	for _, c := range resp.GetClients() {
+		s.members = append(s.members, memberOf(c, resp.GetServerId()))
+	}
+	return s
+}
+
+// described is a server as the API tells it; s is nil for one that could not
+// be asked.
+func described(server store.Server, s *share) *plimsollv1.FleetServer {
+	out := &plimsollv1.FleetServer{
+		Id: server.ID, Address: server.Info.GetAddress(), Zone: server.Info.GetZone(),
+		Version: server.Info.GetVersion(), StartedAt: server.Info.GetStartedAt(),
+	}
+	if s != nil {
+		out.Clients, out.SilentStreams, out.Position = uint32(len(s.members)), uint32(s.silent), s.position.message()
+	}
+	return out
+}
