@@ -102,10 +102,16 @@ func byItself(before, after degrade.LevelState) bool {
 
 // sourceOf says where a state comes from, as servers are told.
 func sourceOf(s follow.State) plimsollv1.FlagSource {
-	if s.Trouble == nil {
+	switch s.Source {
+	case follow.Memory:
+		return plimsollv1.FlagSource_FLAG_SOURCE_MEMORY
+	case follow.Cache:
+		return plimsollv1.FlagSource_FLAG_SOURCE_CACHE
+	case follow.Bootstrap:
+		return plimsollv1.FlagSource_FLAG_SOURCE_BOOTSTRAP
+	default:
 		return plimsollv1.FlagSource_FLAG_SOURCE_STREAM
 	}
-	return plimsollv1.FlagSource_FLAG_SOURCE_MEMORY
 }
 
 // watches notes which server is watched; nil: none.
