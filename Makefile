@@ -63,7 +63,7 @@ fuzz: ## Run every fuzz target for $FUZZTIME (20s)
 .PHONY: bench
 bench: $(TOOLS)/benchstat ## Measure the product and its peers, and print medians (COUNT=6 BENCH=.)
 	@mkdir -p $(BUILD)/bench
-	go test $(bench_flags) -skip '^Benchmark(Fanout|Reports)$$' $$($(with_benchmarks)) | tee $(BUILD)/bench/product.txt
+	go test $(bench_flags) -skip '^Benchmark(Fanout|Reports|Rollout)$$' $$($(with_benchmarks)) | tee $(BUILD)/bench/product.txt
 	go -C bench test $(bench_flags) -skip '^BenchmarkScaling$$' . | tee $(BUILD)/bench/peers.txt
 	go -C bench test $(bench_flags) -skip '^Benchmark(Evaluate|Load)$$' -cpu 1,2 . | tee $(BUILD)/bench/scaling.txt
 	$(TOOLS)/benchstat $(BUILD)/bench/product.txt
@@ -71,7 +71,7 @@ bench: $(TOOLS)/benchstat ## Measure the product and its peers, and print median
 	$(TOOLS)/benchstat -row .name,/case,/impl -col /gomaxprocs $(BUILD)/bench/scaling.txt
 
 .PHONY: bench-fanout
-bench-fanout: ## Measure a change on its way to 1 000 to 10 000 streams, beside a bare server (3 minutes)
+bench-fanout: ## Measure a change on its way to 1 000 to 10 000 streams, beside a bare server (4 minutes)
 	go test -run '^$$' -bench '^Benchmark(Fanout|Reports)$$' -benchtime 1x -timeout 30m ./cmd/server
 
 ##@ Generate

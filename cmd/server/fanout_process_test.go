@@ -38,7 +38,8 @@ type order struct {
 	Op string
 	// Flags in the namespace (opServe).
 	Flags int
-	// Size of the message in bytes, or the number of writes.
+	// N is the size of the message in bytes (opPublish), or how many writes to
+	// make (opWrites).
 	N int
 	// Clients to connect (opConnect).
 	Clients clientsConfig

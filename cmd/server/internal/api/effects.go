@@ -206,31 +206,33 @@ func changedPart(was, is serving, o *plimsollv1.OutcomeCount) float64 {
 	dimmed := reason == flag.ReasonDegraded || reason == flag.ReasonOverride
 	before, after := float64(was.degraded)/float64(whole), float64(is.degraded)/float64(whole)
 	plain, known := is.plain()
-	unlike := func(condition bool) float64 {
-		if condition {
-			return 1
-		}
-		return 0
-	}
+	stays := known && plain == was.variant // who is not degraded any more has the same
+	hit, part := false, 1.0
 	switch {
 	case is.degraded == whole:
-		return unlike(o.GetVariant() != is.variant)
+		hit = o.GetVariant() != is.variant
 	case is.def == nil:
-		return unlike(o.GetVariant() != "")
+		hit = o.GetVariant() != ""
 	case was.overridden:
-		part := unlike(reason == flag.ReasonOverride && o.GetVariant() == was.variant && !(known && plain == was.variant && (after == 0 || is.variant == was.variant)))
-		if is.variant == was.variant {
-			part *= 1 - after
+		hit = reason == flag.ReasonOverride && o.GetVariant() == was.variant
+		switch same := is.variant == was.variant; {
+		case stays && same:
+			hit = false
+		case stays:
+			part = after
+		case same:
+			part = 1 - after
 		}
-		return part
 	case was.def != nil && was.def.JSON() != is.def.JSON():
 		old, knew := was.plain()
-		return unlike(!dimmed && knew && known && old != plain && o.GetVariant() == old)
+		hit = !dimmed && knew && known && old != plain && o.GetVariant() == old
 	case after > before:
-		return unlike(!dimmed && o.GetVariant() != is.variant) * (after - before) / (1 - before)
+		hit, part = !dimmed && o.GetVariant() != is.variant, (after-before)/(1-before)
 	case after < before:
-		return unlike(reason == flag.ReasonDegraded && o.GetVariant() == was.variant && !(known && plain == was.variant)) * (before - after) / before
-	default:
+		hit, part = reason == flag.ReasonDegraded && o.GetVariant() == was.variant && !stays, (before-after)/before
+	}
+	if !hit {
 		return 0
 	}
+	return part
 }

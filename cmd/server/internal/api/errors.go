@@ -1,5 +1,6 @@
-// Package api serves the Flag, Audit and Admin services from a store: a message
-// becomes a call of the store, and its errors become RPC errors (errors.go).
+// Package api serves the Flag, Degradation, Audit and Admin services from a
+// store: a message becomes a call of the store, and its errors become RPC errors
+// (errors.go). What a change of degradation does to apps is told by effects.go.
 package api
 
 import (

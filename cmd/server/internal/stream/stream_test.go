@@ -266,24 +266,6 @@ func TestALargeSetComesInChunksAndThenInSteps(t *testing.T) {
 	have.same(t, snapshot(t, s))
 }
 
-func TestBytesOfAChangeDoNotDependOnTheNumberOfFlags(t *testing.T) {
-	sizes := make(map[int]int)
-	for _, n := range []int{10, 3000} {
-		s := newStore(t)
-		h := newHub(t, s, Options{})
-		pos := apply(t, s, many(n))
-		c := watch(t, h, &plimsollv1.WatchRequest{}, nil)
-		c.follow(t, make(state), pos)
-		apply(t, s, map[string]int{"flag-00001": 5})
-		m := c.next(t)
-		m.Position.Revision = 1 // its varint may be longer
-		sizes[n] = proto.Size(m)
-	}
-	if sizes[10] != sizes[3000] {
-		t.Errorf("%v bytes by number of flags", sizes)
-	}
-}
-
 func TestASlowReaderSkipsToTheNewestState(t *testing.T) {
 	s := newStore(t)
 	h := newHub(t, s, Options{})
