@@ -106,7 +106,7 @@ func TestRefusalsOfDegradation(t *testing.T) {
 		{"a flag that does not exist", kill(store.Kill{Keys: []string{"recs", "serch"}}), notFound, `did you mean "search"`},
 		{"a variant that does not exist", kill(store.Kill{Keys: []string{"recs"}, Variant: "lesss"}), notFound, `did you mean "less"`},
 		{"no degradation block", kill(store.Kill{Keys: []string{"banner"}}), now, `flag "banner" has no degradation block, so it has no degraded variant: name the variant`},
-		{"several without", kill(store.Kill{Keys: []string{"banner", "many-000", "recs"}}), now, `flags "banner", "many-000" have no degradation block`},
+		{"several without", kill(store.Kill{Keys: []string{"banner", "many-000", "recs", "banner"}}), now, `flags "banner", "many-000" have no degradation block`},
 		{"nothing named", kill(store.Kill{}), invalid, "name flags, or labels"},
 		{"flags and labels", kill(store.Kill{Keys: []string{"recs"}, Labels: map[string]string{"team": "find"}}), invalid, "not both"},
 		{"labels that nothing has", kill(store.Kill{Labels: map[string]string{"team": "find", "page": "one"}}), now, "no flag has the label page=one, team=find"},

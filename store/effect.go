@@ -116,7 +116,7 @@ func (s *Store) actInBatches(ctx context.Context, ns string, c Change, dry bool,
 		one, err := s.act(ctx, ns, c, false, of(batch))
 		if err != nil {
 			if e.Changed {
-				err = fmt.Errorf("change %s: %d of %d batches were done, then: %w; undo it to start over", c.ID, i, len(batches), err)
+				err = fmt.Errorf("change %s: %d of %d batches were done, then: %w; sending it again with this id finishes it", c.ID, i, len(batches), err)
 			}
 			return e, err
 		}

@@ -103,7 +103,7 @@ func TestRefusedPlans(t *testing.T) {
 		{name: "tiers that flags name", plan: planOf("critical standard least"), as: new(*store.RefusedError),
 			want: []string{`tier "important" cannot go: it is named by flags "imp-0", "imp-1", "imp-2", "imp-3", "imp-4" and 1 more`, `tier "optional" cannot go: it is named by flag "recs"`}},
 		{name: "another order under a level", level: true, plan: planOf("critical standard important optional", "db"), as: new(*store.RefusedError), want: []string{"while the level is 0.5: bring it to 0 first"}},
-		{name: "a further tier under a level", level: true, plan: planOf(defaultTiers+" least"), as: new(*store.RefusedError), want: []string{"while the level is 0.5"}},
+		{name: "a further tier under a level", level: true, plan: planOf(defaultTiers + " least"), as: new(*store.RefusedError), want: []string{"while the level is 0.5"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.level {

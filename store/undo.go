@@ -46,7 +46,8 @@ type Undone struct {
 // and moved with the redo: it is a conflict that names that one.
 //
 // What takes more than one transaction is done in batches, the newest batch of
-// the change first. In a dry run nothing is written.
+// the change first. If it is interrupted, undoing the change again with the same
+// id for the new one finishes it. In a dry run nothing is written.
 func (s *Store) Undo(ctx context.Context, ns, id string, dry bool, c Change) (Undone, error) {
 	c, err := c.normalize(verbUndo)
 	if err != nil {
@@ -63,22 +64,29 @@ func (s *Store) Undo(ctx context.Context, ns, id string, dry bool, c Change) (Un
 	if id == c.ID {
 		return Undone{}, refusef("change %s cannot take itself back: leave the id of the new change out", id)
 	}
-	recs, err := s.changeRecords(ctx, ns, id)
+	recs, begun, err := s.changeRecords(ctx, ns, id, c.ID)
 	if err != nil {
 		return Undone{}, err
 	}
 	if err := undoable(recs); err != nil {
 		return Undone{}, err
 	}
+	for _, rec := range begun {
+		if rec.GetUndoesChangeId() != id {
+			return Undone{}, refusef("change %s was made already and is no undo of %s: leave its id out", c.ID, id)
+		}
+	}
 	c.undoes = id
 	if c.Reason == "" {
 		c.Reason = "undo of " + id
 	}
 	// The log may be ahead of what this server has seen.
-	s.await(ctx, func(view map[string]*Snapshot) bool {
-		return view[ns] == nil || view[ns].Revision() >= recs[0].GetRevision()
-	})
-	u := newUndo(recs, c)
+	newest := recs[0].GetRevision()
+	if len(begun) > 0 {
+		newest = max(newest, begun[0].GetRevision())
+	}
+	s.await(ctx, func(view map[string]*Snapshot) bool { return view[ns] == nil || view[ns].Revision() >= newest })
+	u := newUndo(recs, begun, c)
 	e, err := s.actInBatches(ctx, ns, c, dry, u.sizes(), u.decide)
 	if err != nil {
 		return Undone{}, s.withMovers(ctx, ns, recs, err)
@@ -108,22 +116,25 @@ func (s *Store) newestOf(ctx context.Context, ns, actor string) (string, error) 
 	return found, err
 }
 
-// changeRecords are the records of a change, newest first; there is at least one.
-func (s *Store) changeRecords(ctx context.Context, ns, id string) ([]*plimsollv1.AuditRecord, error) {
-	var out []*plimsollv1.AuditRecord
+// changeRecords are the records of a change, of which there is at least one, and
+// those of a later one, which may have none; newest first.
+func (s *Store) changeRecords(ctx context.Context, ns, id, later string) (recs, laters []*plimsollv1.AuditRecord, err error) {
 	seen, gap := 0, 0
-	err := s.walkBack(ctx, ns, 0, func(rec *plimsollv1.AuditRecord, _ int) bool {
+	err = s.walkBack(ctx, ns, 0, func(rec *plimsollv1.AuditRecord, _ int) bool {
 		seen++
 		gap++
-		if rec.GetChangeId() == id {
-			out, gap = append(out, rec), 0
+		switch rec.GetChangeId() {
+		case id:
+			recs, gap = append(recs, rec), 0
+		case later:
+			laters = append(laters, rec)
 		}
-		return seen < undoReach && (len(out) == 0 || gap < undoGap)
+		return seen < undoReach && (len(recs) == 0 || gap < undoGap)
 	})
-	if err == nil && len(out) == 0 {
+	if err == nil && len(recs) == 0 {
 		err = &NotFoundError{Kind: fmt.Sprintf("change (among the newest %d of namespace %q) with the id", seen, ns), Name: id}
 	}
-	return out, err
+	return recs, laters, err
 }
 
 // undoable refuses changes that nobody may take back.
@@ -149,6 +160,9 @@ type undo struct {
 	// change wrote first.
 	objects []*undoObject
 	byName  map[string]*undoObject
+	// done is what an interrupted try has taken back already, at the revision at
+	// which it left it; 0: it is gone.
+	done map[string]int64
 }
 
 // undoObject is an object of the change, as it stood before and as the change
@@ -165,18 +179,23 @@ type undoObject struct {
 	size   int
 }
 
-// newUndo takes a change's records, newest first.
-func newUndo(recs []*plimsollv1.AuditRecord, c Change) *undo {
-	u := &undo{change: c, byName: make(map[string]*undoObject)}
+// newUndo takes a change's records, and those of an interrupted try to take it
+// back, newest first.
+func newUndo(recs, begun []*plimsollv1.AuditRecord, c Change) *undo {
+	u := &undo{change: c, byName: make(map[string]*undoObject), done: make(map[string]int64)}
+	for _, rec := range begun {
+		for _, o := range rec.GetObjects() {
+			if _, newer := u.done[o.GetObject()]; !newer {
+				u.done[o.GetObject()] = leftAt(rec, o)
+			}
+		}
+	}
 	for _, rec := range recs {
 		for _, o := range slices.Backward(rec.GetObjects()) {
 			if o.GetObject() == objLevel {
 				continue
 			}
-			left := int64(0)
-			if o.After != nil {
-				left = rec.GetRevision()
-			}
+			left := leftAt(rec, o)
 			obj := u.byName[o.GetObject()]
 			if obj == nil {
 				obj = &undoObject{name: o.GetObject(), left: left, firstRev: left}
@@ -189,6 +208,14 @@ func newUndo(recs []*plimsollv1.AuditRecord, c Change) *undo {
 		}
 	}
 	return u
+}
+
+// leftAt is the revision at which a record left an object; 0: it is gone.
+func leftAt(rec *plimsollv1.AuditRecord, o *plimsollv1.AuditObject) int64 {
+	if o.After == nil {
+		return 0
+	}
+	return rec.GetRevision()
 }
 
 func (u *undo) sizes() []sized {
@@ -206,6 +233,9 @@ func (u *undo) decide(snap *Snapshot, now time.Time, names []string) (*txn, erro
 	for _, name := range names {
 		o := u.byName[name]
 		is, exists := snap.Object(name)
+		if at, ok := u.done[name]; ok && is.ModRevision == at {
+			continue
+		}
 		if o.broken || is.ModRevision != o.left {
 			moved = append(moved, &plimsollv1.Conflict{Object: name, BaseRevision: o.left, CurrentRevision: is.ModRevision})
 			continue

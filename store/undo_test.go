@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,9 +131,12 @@ func TestUndo(t *testing.T) {
 				done, err := s.Apply(t.Context(), "default", doc, store.ApplyOptions{}, by("ann"))
 				return made(t, done.Result, err)
 			}},
-		{name: "apply in batches", objects: 230,
+		// In another order, the rule would be gone before those that use it.
+		{name: "apply in batches", objects: 231,
 			change: func(t *testing.T, s *store.Store) string {
-				done, err := s.Apply(t.Context(), "default", document(t, 230, numbered), store.ApplyOptions{}, by("ann"))
+				doc := document(t, 230, `{"state":"ENABLED","variants":{"a":%d,"b":-2},"defaultVariant":"a","targeting":{"if":[{"segment":"staff"},"b",null]}}`)
+				doc.Segments = parse(t, `{"flags":{},"segments":{"staff":{"==":[1,1]}}}`).Segments
+				done, err := s.Apply(t.Context(), "default", doc, store.ApplyOptions{}, by("ann"))
 				if done.Batches != 3 {
 					t.Errorf("%d batches", done.Batches)
 				}
@@ -489,4 +493,64 @@ func TestUndoOfTheNewest(t *testing.T) {
 	if _, err := s.Undo(ctx, "default", "", false, by("ann")); err == nil || !strings.Contains(err.Error(), "overrides/search was changed by eve (undo)") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// TestAnInterruptedUndoIsFinishedByARerun has the disk be full after the first
+// of its batches.
+func TestAnInterruptedUndoIsFinishedByARerun(t *testing.T) {
+	var left atomic.Int64
+	left.Store(1000)
+	s := openOn(t, startMember(t, t.TempDir()), func(o *store.Options) {
+		o.Room = func() error {
+			if left.Add(-1) < 0 {
+				return store.ErrFull
+			}
+			return nil
+		}
+	})
+	ctx := t.Context()
+	before := contents(t, snapshot(t, s))
+	done, err := s.Apply(ctx, "default", document(t, 230, numbered), store.ApplyOptions{}, by("ann"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.Store(1)
+	change := by("bob")
+	change.ID = "the-undo"
+	if _, err := s.Undo(ctx, "default", done.ChangeID, false, change); !errors.Is(err, store.ErrFull) ||
+		!strings.Contains(err.Error(), "change the-undo: 1 of 3 batches were done") || !strings.Contains(err.Error(), "sending it again with this id finishes it") {
+		t.Fatalf("error %v", err)
+	}
+	if n := snapshot(t, s).FlagCount(); n != 130 {
+		t.Errorf("%d flags are left", n)
+	}
+	left.Store(1000)
+	var conflict *store.ConflictError
+	if _, err := s.Undo(ctx, "default", done.ChangeID, false, by("bob")); !errors.As(err, &conflict) || len(conflict.Conflicts) != 100 {
+		t.Errorf("as another change: %v", err)
+	}
+	other := by("bob")
+	other.ID = made(t, mustCreate(t, s, "z", boolFlag), nil)
+	if _, err := s.Undo(ctx, "default", done.ChangeID, false, other); err == nil || !strings.Contains(err.Error(), "is no undo of "+done.ChangeID) {
+		t.Errorf("with the id of another change: %v", err)
+	}
+	if _, err := s.DeleteFlag(ctx, "default", "z", 0, by("bob")); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.Undo(ctx, "default", done.ChangeID, false, change)
+	if err != nil || len(u.Objects) != 230 {
+		t.Fatalf("%d objects, %v", len(u.Objects), err)
+	}
+	sameContents(t, "finished", contents(t, snapshot(t, s)), before)
+	if again, err := s.Undo(ctx, "default", done.ChangeID, false, change); err != nil || again.Changed {
+		t.Errorf("once more: %v, %v", again.Changed, err)
+	}
+	// Its two parts are one change, which is taken back as such.
+	if _, err := s.Undo(ctx, "default", "the-undo", false, by("ann")); err != nil {
+		t.Fatal(err)
+	}
+	if n := snapshot(t, s).FlagCount(); n != 230 {
+		t.Errorf("%d flags are back", n)
+	}
+	replay(t, s, "default")
 }
