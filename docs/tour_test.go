@@ -230,8 +230,8 @@ var (
 		`\b\d\d:\d\d:\d\d\b`,                         // a time
 		`\b(\d+(\.\d+)?(ms|s|m)|now)\b`,              // an age
 		`\b[0-9a-f]{16,64}\b`, `\b[A-Z2-7]{26}\b`,    // ids and hashes
-		`\brevision \d+\b`,                           // etcd counts what servers register as well
-		`\b\d+ of 100 visitors, shed for \d+`,         // the seed is drawn anew
+		`\brevision \d+\b`,                    // etcd counts what servers register as well
+		`\b\d+ of 100 visitors, shed for \d+`, // the seed is drawn anew
 	}, "|"))
 )
 

@@ -21,9 +21,9 @@ const expireRetry = 5 * time.Second
 const maxExpireWait = 30 * time.Second
 
 // expire removes overrides and holds whose time has come, with a record that
-// says when they were due, and draws new seeds. Every server does; the first one wins. No etcd
-// lease is used: it would start anew at every change of leader, and its end
-// would leave no record.
+// says when they were due, and draws new seeds. Every server does; the first one
+// wins. No etcd lease is used: it would start anew at every change of leader, and
+// its end would leave no record.
 func (s *Store) expire(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -45,30 +45,38 @@ func (s *Store) expireDue(ctx context.Context) time.Duration {
 	wait := maxExpireWait
 	for ns, snap := range *s.view.Load() {
 		if next, ok := snap.nextDue(); ok {
-			wait = min(wait, s.whenDue(ctx, ns, next, s.expireNamespace,
-				"an override or hold has expired and could not be removed; it does not count any more all the same"))
+			left, err := s.whenDue(ctx, ns, next, s.expireNamespace)
+			if err != nil {
+				s.log.Warn("an override or hold has expired and could not be removed; it does not count any more all the same", "namespace", ns, "error", err)
+			}
+			wait = min(wait, left)
 		}
 		if next, ok := snap.seedDue(); ok {
-			wait = min(wait, s.whenDue(ctx, ns, next, s.drawSeed, "no new seed could be drawn; the next incident sheds the same users as the last one until that is done"))
+			left, err := s.whenDue(ctx, ns, next, s.drawSeed)
+			if err != nil {
+				s.log.Warn("no new seed could be drawn; the next incident sheds the same users as the last one until that is done", "namespace", ns, "error", err)
+			}
+			wait = min(wait, left)
 		}
 	}
 	return wait
 }
 
 // whenDue does what is due and returns how long to wait for it, or before
-// trying again.
-func (s *Store) whenDue(ctx context.Context, ns string, due time.Time, do func(context.Context, string) error, failed string) time.Duration {
+// trying again. The error is one to tell.
+func (s *Store) whenDue(ctx context.Context, ns string, due time.Time, do func(context.Context, string) error) (time.Duration, error) {
 	if left := due.Sub(s.now()); left > 0 {
-		return left
+		return left, nil
 	}
 	err := do(ctx, ns)
-	if err == nil || ctx.Err() != nil {
-		return maxExpireWait
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return maxExpireWait, nil
+	case errors.Is(err, ErrReadOnly):
+		return expireRetry, nil
+	default:
+		return expireRetry, err
 	}
-	if !errors.Is(err, ErrReadOnly) {
-		s.log.Warn(failed, "namespace", ns, "error", err)
-	}
-	return expireRetry
 }
 
 func (s *Store) expireNamespace(ctx context.Context, ns string) error {
