@@ -360,7 +360,10 @@ type FleetServer struct {
 	// have applied.
 	SilentStreams uint32 `protobuf:"varint,8,opt,name=silent_streams,json=silentStreams,proto3" json:"silent_streams,omitempty"`
 	// The namespace's position on it; unset for an unreachable one.
-	Position      *Position `protobuf:"bytes,9,opt,name=position,proto3" json:"position,omitempty"`
+	Position *Position `protobuf:"bytes,9,opt,name=position,proto3" json:"position,omitempty"`
+	// How long it has been taking reports. A server that has just started does
+	// not know yet who is there; unset for an unreachable one.
+	ReportingFor  *durationpb.Duration `protobuf:"bytes,10,opt,name=reporting_for,json=reportingFor,proto3" json:"reporting_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +457,13 @@ func (x *FleetServer) GetSilentStreams() uint32 {
 func (x *FleetServer) GetPosition() *Position {
 	if x != nil {
 		return x.Position
+	}
+	return nil
+}
+
+func (x *FleetServer) GetReportingFor() *durationpb.Duration {
+	if x != nil {
+		return x.ReportingFor
 	}
 	return nil
 }
@@ -890,7 +900,7 @@ const file_plimsoll_v1_fleet_proto_rawDesc = "" +
 	"\x0flocal_overrides\x18\n" +
 	" \x01(\rR\x0elocalOverrides\x126\n" +
 	"\tknown_for\x18\v \x01(\v2\x19.google.protobuf.DurationR\bknownFor\x12>\n" +
-	"\rapplied_after\x18\f \x01(\v2\x19.google.protobuf.DurationR\fappliedAfter\"\xb6\x02\n" +
+	"\rapplied_after\x18\f \x01(\v2\x19.google.protobuf.DurationR\fappliedAfter\"\xf6\x02\n" +
 	"\vFleetServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -901,7 +911,9 @@ const file_plimsoll_v1_fleet_proto_rawDesc = "" +
 	"\vunreachable\x18\x06 \x01(\tR\vunreachable\x12\x18\n" +
 	"\aclients\x18\a \x01(\rR\aclients\x12%\n" +
 	"\x0esilent_streams\x18\b \x01(\rR\rsilentStreams\x121\n" +
-	"\bposition\x18\t \x01(\v2\x15.plimsoll.v1.PositionR\bposition\"\x8c\x01\n" +
+	"\bposition\x18\t \x01(\v2\x15.plimsoll.v1.PositionR\bposition\x12>\n" +
+	"\rreporting_for\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\freportingFor\"\x8c\x01\n" +
 	"\x11GetRolloutRequest\x12%\n" +
 	"\tnamespace\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\tnamespace\x12#\n" +
 	"\brevision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12+\n" +
@@ -982,29 +994,30 @@ var file_plimsoll_v1_fleet_proto_depIdxs = []int32{
 	11, // 10: plimsoll.v1.FleetClient.applied_after:type_name -> google.protobuf.Duration
 	13, // 11: plimsoll.v1.FleetServer.started_at:type_name -> google.protobuf.Timestamp
 	9,  // 12: plimsoll.v1.FleetServer.position:type_name -> plimsoll.v1.Position
-	9,  // 13: plimsoll.v1.GetRolloutResponse.position:type_name -> plimsoll.v1.Position
-	11, // 14: plimsoll.v1.GetRolloutResponse.p50:type_name -> google.protobuf.Duration
-	11, // 15: plimsoll.v1.GetRolloutResponse.p99:type_name -> google.protobuf.Duration
-	11, // 16: plimsoll.v1.GetRolloutResponse.slowest:type_name -> google.protobuf.Duration
-	2,  // 17: plimsoll.v1.GetRolloutResponse.laggards:type_name -> plimsoll.v1.FleetClient
-	3,  // 18: plimsoll.v1.GetRolloutResponse.servers:type_name -> plimsoll.v1.FleetServer
-	11, // 19: plimsoll.v1.GetUsageResponse.window:type_name -> google.protobuf.Duration
-	8,  // 20: plimsoll.v1.GetUsageResponse.flags:type_name -> plimsoll.v1.FlagUsage
-	14, // 21: plimsoll.v1.GetUsageResponse.tracked:type_name -> plimsoll.v1.TrackedEvent
-	3,  // 22: plimsoll.v1.GetUsageResponse.servers:type_name -> plimsoll.v1.FleetServer
-	15, // 23: plimsoll.v1.FlagUsage.outcomes:type_name -> plimsoll.v1.OutcomeCount
-	11, // 24: plimsoll.v1.FlagUsage.last_evaluated_age:type_name -> google.protobuf.Duration
-	0,  // 25: plimsoll.v1.FleetService.ListClients:input_type -> plimsoll.v1.ListClientsRequest
-	4,  // 26: plimsoll.v1.FleetService.GetRollout:input_type -> plimsoll.v1.GetRolloutRequest
-	6,  // 27: plimsoll.v1.FleetService.GetUsage:input_type -> plimsoll.v1.GetUsageRequest
-	1,  // 28: plimsoll.v1.FleetService.ListClients:output_type -> plimsoll.v1.ListClientsResponse
-	5,  // 29: plimsoll.v1.FleetService.GetRollout:output_type -> plimsoll.v1.GetRolloutResponse
-	7,  // 30: plimsoll.v1.FleetService.GetUsage:output_type -> plimsoll.v1.GetUsageResponse
-	28, // [28:31] is the sub-list for method output_type
-	25, // [25:28] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	11, // 13: plimsoll.v1.FleetServer.reporting_for:type_name -> google.protobuf.Duration
+	9,  // 14: plimsoll.v1.GetRolloutResponse.position:type_name -> plimsoll.v1.Position
+	11, // 15: plimsoll.v1.GetRolloutResponse.p50:type_name -> google.protobuf.Duration
+	11, // 16: plimsoll.v1.GetRolloutResponse.p99:type_name -> google.protobuf.Duration
+	11, // 17: plimsoll.v1.GetRolloutResponse.slowest:type_name -> google.protobuf.Duration
+	2,  // 18: plimsoll.v1.GetRolloutResponse.laggards:type_name -> plimsoll.v1.FleetClient
+	3,  // 19: plimsoll.v1.GetRolloutResponse.servers:type_name -> plimsoll.v1.FleetServer
+	11, // 20: plimsoll.v1.GetUsageResponse.window:type_name -> google.protobuf.Duration
+	8,  // 21: plimsoll.v1.GetUsageResponse.flags:type_name -> plimsoll.v1.FlagUsage
+	14, // 22: plimsoll.v1.GetUsageResponse.tracked:type_name -> plimsoll.v1.TrackedEvent
+	3,  // 23: plimsoll.v1.GetUsageResponse.servers:type_name -> plimsoll.v1.FleetServer
+	15, // 24: plimsoll.v1.FlagUsage.outcomes:type_name -> plimsoll.v1.OutcomeCount
+	11, // 25: plimsoll.v1.FlagUsage.last_evaluated_age:type_name -> google.protobuf.Duration
+	0,  // 26: plimsoll.v1.FleetService.ListClients:input_type -> plimsoll.v1.ListClientsRequest
+	4,  // 27: plimsoll.v1.FleetService.GetRollout:input_type -> plimsoll.v1.GetRolloutRequest
+	6,  // 28: plimsoll.v1.FleetService.GetUsage:input_type -> plimsoll.v1.GetUsageRequest
+	1,  // 29: plimsoll.v1.FleetService.ListClients:output_type -> plimsoll.v1.ListClientsResponse
+	5,  // 30: plimsoll.v1.FleetService.GetRollout:output_type -> plimsoll.v1.GetRolloutResponse
+	7,  // 31: plimsoll.v1.FleetService.GetUsage:output_type -> plimsoll.v1.GetUsageResponse
+	29, // [29:32] is the sub-list for method output_type
+	26, // [26:29] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_fleet_proto_init() }

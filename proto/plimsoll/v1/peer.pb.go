@@ -124,7 +124,12 @@ type GetShareResponse struct {
 	// How many evaluations named a flag that does not exist.
 	UnknownFlags uint64 `protobuf:"varint,7,opt,name=unknown_flags,json=unknownFlags,proto3" json:"unknown_flags,omitempty"`
 	// What was tracked, in no order.
-	Tracked       []*TrackedEvent `protobuf:"bytes,8,rep,name=tracked,proto3" json:"tracked,omitempty"`
+	Tracked []*TrackedEvent `protobuf:"bytes,8,rep,name=tracked,proto3" json:"tracked,omitempty"`
+	// How long the server has been taking reports.
+	ReportingFor *durationpb.Duration `protobuf:"bytes,9,opt,name=reporting_for,json=reportingFor,proto3" json:"reporting_for,omitempty"`
+	// How many processes it has refused within the last 15 s, for there were too
+	// many.
+	Refused       uint32 `protobuf:"varint,10,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -215,6 +220,20 @@ func (x *GetShareResponse) GetTracked() []*TrackedEvent {
 	return nil
 }
 
+func (x *GetShareResponse) GetReportingFor() *durationpb.Duration {
+	if x != nil {
+		return x.ReportingFor
+	}
+	return nil
+}
+
+func (x *GetShareResponse) GetRefused() uint32 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
 var File_plimsoll_v1_peer_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_peer_proto_rawDesc = "" +
@@ -225,7 +244,7 @@ const file_plimsoll_v1_peer_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12\x18\n" +
 	"\aclients\x18\x03 \x01(\bR\aclients\x12\x14\n" +
 	"\x05usage\x18\x04 \x01(\bR\x05usage\x12&\n" +
-	"\tflag_keys\x18\x05 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bflagKeys\"\xf8\x02\n" +
+	"\tflag_keys\x18\x05 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bflagKeys\"\xd2\x03\n" +
 	"\x10GetShareResponse\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x121\n" +
 	"\bposition\x18\x02 \x01(\v2\x15.plimsoll.v1.PositionR\bposition\x122\n" +
@@ -234,7 +253,10 @@ const file_plimsoll_v1_peer_proto_rawDesc = "" +
 	"\x06window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12,\n" +
 	"\x05usage\x18\x06 \x03(\v2\x16.plimsoll.v1.FlagUsageR\x05usage\x12#\n" +
 	"\runknown_flags\x18\a \x01(\x04R\funknownFlags\x123\n" +
-	"\atracked\x18\b \x03(\v2\x19.plimsoll.v1.TrackedEventR\atracked2V\n" +
+	"\atracked\x18\b \x03(\v2\x19.plimsoll.v1.TrackedEventR\atracked\x12>\n" +
+	"\rreporting_for\x18\t \x01(\v2\x19.google.protobuf.DurationR\freportingFor\x12\x18\n" +
+	"\arefused\x18\n" +
+	" \x01(\rR\arefused2V\n" +
 	"\vPeerService\x12G\n" +
 	"\bGetShare\x12\x1c.plimsoll.v1.GetShareRequest\x1a\x1d.plimsoll.v1.GetShareResponseB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
 
@@ -266,13 +288,14 @@ var file_plimsoll_v1_peer_proto_depIdxs = []int32{
 	4, // 2: plimsoll.v1.GetShareResponse.window:type_name -> google.protobuf.Duration
 	5, // 3: plimsoll.v1.GetShareResponse.usage:type_name -> plimsoll.v1.FlagUsage
 	6, // 4: plimsoll.v1.GetShareResponse.tracked:type_name -> plimsoll.v1.TrackedEvent
-	0, // 5: plimsoll.v1.PeerService.GetShare:input_type -> plimsoll.v1.GetShareRequest
-	1, // 6: plimsoll.v1.PeerService.GetShare:output_type -> plimsoll.v1.GetShareResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 5: plimsoll.v1.GetShareResponse.reporting_for:type_name -> google.protobuf.Duration
+	0, // 6: plimsoll.v1.PeerService.GetShare:input_type -> plimsoll.v1.GetShareRequest
+	1, // 7: plimsoll.v1.PeerService.GetShare:output_type -> plimsoll.v1.GetShareResponse
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_peer_proto_init() }

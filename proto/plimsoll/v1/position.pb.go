@@ -33,7 +33,11 @@ type Position struct {
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The namespace's revision: the etcd ModRevision of its head key. It moves
 	// only when this namespace changes and is the same on every server.
-	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The first 8 bytes of the namespace's chained audit hash at the revision.
+	// It tells apart histories that have the same numbers: of a data directory
+	// that was put back to an older copy and written to since. 0: not known.
+	Fingerprint   uint64 `protobuf:"fixed64,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -89,15 +93,23 @@ func (x *Position) GetRevision() int64 {
 	return 0
 }
 
+func (x *Position) GetFingerprint() uint64 {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return 0
+}
+
 var File_plimsoll_v1_position_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_position_proto_rawDesc = "" +
 	"\n" +
-	"\x1aplimsoll/v1/position.proto\x12\vplimsoll.v1\x1a\x1bbuf/validate/validate.proto\"i\n" +
+	"\x1aplimsoll/v1/position.proto\x12\vplimsoll.v1\x1a\x1bbuf/validate/validate.proto\"\x8b\x01\n" +
 	"\bPosition\x12\"\n" +
 	"\bstore_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\astoreId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
-	"\brevision\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevisionB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
+	"\brevision\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12 \n" +
+	"\vfingerprint\x18\x04 \x01(\x06R\vfingerprintB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
 
 var (
 	file_plimsoll_v1_position_proto_rawDescOnce sync.Once
