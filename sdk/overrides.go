@@ -67,7 +67,7 @@ func (l *localOverrides) apply(set *flag.Set) *flag.Set {
 	if len(l.variants) == 0 {
 		return set
 	}
-	u := flag.Update{Epoch: set.Epoch(), Revision: set.Revision()}
+	u := flag.Update{Epoch: set.Epoch(), Revision: set.Revision(), Fingerprint: set.Fingerprint()}
 	found := map[string]bool{}
 	for key := range set.Keys() {
 		name := overrideName(key)

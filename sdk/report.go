@@ -82,11 +82,11 @@ func (r *reporter) observe(c follow.Change) {
 		return
 	}
 	moved := c.Old.Set == nil || c.Old.Store != c.New.Store ||
-		c.Old.Set.Epoch() != c.New.Set.Epoch() || c.Old.Set.Revision() != c.New.Set.Revision()
+		c.Old.Set.Epoch() != c.New.Set.Epoch() || c.Old.Set.Revision() != c.New.Set.Revision() || c.Old.Set.Fingerprint() != c.New.Set.Fingerprint()
 	r.mu.Lock()
 	if moved {
 		r.applied.at = time.Now()
-		r.applied.position = &plimsollv1.Position{StoreId: c.New.Store, Epoch: c.New.Set.Epoch(), Revision: c.New.Set.Revision()}
+		r.applied.position = &plimsollv1.Position{StoreId: c.New.Store, Epoch: c.New.Set.Epoch(), Revision: c.New.Set.Revision(), Fingerprint: c.New.Set.Fingerprint()}
 	}
 	r.applied.source = sourceOf(c.New)
 	r.mu.Unlock()

@@ -176,7 +176,7 @@ func (s *Store) startFromCache() {
 			muts = append(muts, mutation{Object{Name: o.GetKey(), Value: present(o.GetValue()), ModRevision: o.GetModRevision()}})
 		}
 		next, problems := snap.next(muts, head, cached.GetPosition().GetRevision(), s.now())
-		next.history = history{from: next.Revision()}
+		next.history = history{from: next.point()}
 		s.report(next, problems)
 		view[cached.GetNamespace()] = next
 		s.identity.Store(id)

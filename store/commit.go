@@ -83,6 +83,8 @@ type txn struct {
 	last bool
 	// dueAt, for what expires: when it was due.
 	dueAt time.Time
+	// fingerprint is that of the history up to the transaction, once it was sent.
+	fingerprint uint64
 	// check, if set, refuses what the transaction would lead to.
 	check func(before, after *Snapshot) error
 	// after is the snapshot as it would be; admit sets it.
@@ -203,7 +205,7 @@ func (s *Store) commit(ctx context.Context, ns string, c Change, plan planner) (
 		s.await(ctx, func(view map[string]*Snapshot) bool { return view[ns] == nil || view[ns].Revision() >= rev })
 		if won {
 			pos := proto.Clone(snap.Position()).(*plimsollv1.Position)
-			pos.Revision = rev
+			pos.Revision, pos.Fingerprint = rev, t.fingerprint
 			return Result{ChangeID: c.ID, Position: pos, Changed: true}, nil
 		}
 		if !r.again(ctx) {
@@ -307,6 +309,7 @@ func (s *Store) execute(ctx context.Context, ns string, c Change, t *txn) (rev i
 	if err != nil {
 		return 0, false, err
 	}
+	t.fingerprint = fingerprintOf(rec.GetHash())
 	head := objectKey(ns, objHead)
 	reqCtx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

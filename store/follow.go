@@ -230,21 +230,23 @@ func (f *follower) listed(ns string, objects map[string]Object) *Snapshot {
 		}
 	}
 	for name, o := range objects {
-		if old, had := snap.Object(name); !had || old.ModRevision != o.ModRevision {
+		// A store that was put back may have another value at the same revision.
+		if old, had := snap.Object(name); !had || old.ModRevision != o.ModRevision || !bytes.Equal(old.Value, o.Value) {
 			muts = append(muts, mutation{o})
 		}
 	}
-	if snap.headRev == headRev {
+	same := bytes.Equal(snap.head.GetAuditHash(), head.GetAuditHash())
+	if snap.headRev == headRev && same {
 		if len(muts) > 0 {
 			f.stray(ns, headRev)
 		}
 		return snap
 	}
-	whole := snap.Revision() == 0 || f.strayed[ns]
+	whole := snap.Revision() == 0 || snap.headRev == headRev || f.strayed[ns]
 	delete(f.strayed, ns)
 	next, problems := snap.next(muts, head, headRev, f.now())
 	if whole {
-		next.history = history{from: headRev}
+		next.history = history{from: next.point()}
 	}
 	f.report(next, problems)
 	return next
@@ -410,7 +412,7 @@ func (f *follower) foldNamespace(view map[string]*Snapshot, ns string, rev int64
 	}
 	next, problems := snap.next(c.muts, c.head, rev, f.now())
 	if first {
-		next.history = history{from: rev}
+		next.history = history{from: next.point()}
 	}
 	f.report(next, problems)
 	view[ns] = next

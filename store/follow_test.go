@@ -77,7 +77,8 @@ func TestAStoreThatWasCutOffCatchesUp(t *testing.T) {
 			mustCreate(t, near, "stays", boolFlag)
 			mustCreate(t, near, "goes", boolFlag)
 			eventually(t, far, "the far store has both", func() bool { return snapshot(t, far).FlagCount() == 2 })
-			seen := snapshot(t, far).Revision()
+			cut := snapshot(t, far)
+			seen := cut.Revision()
 
 			proxy.Stop()
 			if _, err := near.DeleteFlag(t.Context(), "default", "goes", 0, by("ann")); err != nil {
@@ -98,7 +99,7 @@ func TestAStoreThatWasCutOffCatchesUp(t *testing.T) {
 			eventually(t, far, "the far store has caught up", func() bool {
 				return snapshot(t, far).Revision() == res.Position.GetRevision()
 			})
-			names, ok := snapshot(t, far).ChangedSince(seen)
+			names, ok := snapshot(t, far).ChangedSince(cut.Position())
 			if want := "[flags/comes flags/goes]"; !ok || fmt.Sprint(names) != want {
 				t.Errorf("changed since the cut: %v (known: %v), want %s", names, ok, want)
 			}
@@ -147,7 +148,7 @@ func TestAReplicaStartsFromItsLastSnapshot(t *testing.T) {
 	if s.Health().Stale {
 		t.Error("still stale")
 	}
-	if names, ok := snapshot(t, s).ChangedSince(res.Position.GetRevision()); !ok || len(names) != 1 {
+	if names, ok := snapshot(t, s).ChangedSince(res.Position); !ok || len(names) != 1 {
 		t.Errorf("changed since the snapshot on disk: %v, %v", names, ok)
 	}
 }

@@ -1,6 +1,11 @@
 package store
 
-import "sort"
+import (
+	"encoding/binary"
+	"sort"
+
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+)
 
 // What is kept of a namespace's past, so that a client that was away for a
 // while gets what has changed and not the whole set. Past either bound the
@@ -14,36 +19,57 @@ const (
 // A value is immutable: append returns a new one that shares the entries.
 // Only the newest value of a namespace may be appended to.
 type history struct {
-	// from: every change after this revision is in entries.
-	from    int64
+	// from: every change after this point is in entries.
+	from    point
 	entries []changed
 	names   int
 }
 
-type changed struct {
-	revision int64
-	names    []string
+// point is a revision of a namespace, and the fingerprint that it has in one
+// history: another one, of a store that was put back and written to since, may
+// have the same number.
+type point struct {
+	revision    int64
+	fingerprint uint64
 }
 
-// append adds the objects changed at rev, which is not below the last one.
-func (h history) append(rev int64, names []string) history {
-	h.entries = append(h.entries, changed{rev, names})
+type changed struct {
+	point
+	names []string
+}
+
+// fingerprintOf is that of the history that ends with the audit record of a hash.
+func fingerprintOf(hash []byte) uint64 {
+	if len(hash) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(hash)
+}
+
+// append adds the objects changed at a point, which is not before the last one.
+func (h history) append(at point, names []string) history {
+	h.entries = append(h.entries, changed{at, names})
 	h.names += len(names)
 	for len(h.entries) > historyRevisions || (h.names > historyNames && len(h.entries) > 0) {
-		h.from = h.entries[0].revision
+		h.from = h.entries[0].point
 		h.names -= len(h.entries[0].names)
 		h.entries = h.entries[1:]
 	}
 	return h
 }
 
-// since returns the names of all objects changed after rev, sorted, each
-// once. It reports false if the history does not reach back that far.
-func (h history) since(rev int64) ([]string, bool) {
-	if rev < h.from {
+// since returns the names of all objects changed after a point, sorted, each
+// once. It reports false if the history does not reach back that far, or if the
+// point is of another one.
+func (h history) since(at point) ([]string, bool) {
+	first := sort.Search(len(h.entries), func(i int) bool { return h.entries[i].revision > at.revision })
+	last := h.from
+	if first > 0 {
+		last = h.entries[first-1].point
+	}
+	if last != at {
 		return nil, false
 	}
-	first := sort.Search(len(h.entries), func(i int) bool { return h.entries[i].revision > rev })
 	seen := make(map[string]struct{})
 	for _, e := range h.entries[first:] {
 		for _, n := range e.names {
@@ -58,12 +84,16 @@ func (h history) since(rev int64) ([]string, bool) {
 	return names, true
 }
 
-// ChangedSince returns the names of the objects that changed after rev, each
-// once and sorted. It reports false where the history does not reach back to
-// rev, or where rev is not in this snapshot's past.
-func (s *Snapshot) ChangedSince(rev int64) ([]string, bool) {
-	if rev > s.Revision() {
+// ChangedSince returns the names of the objects that changed after a position,
+// each once and sorted. It reports false where the history does not reach back
+// to the position, or where that is not in this snapshot's past.
+func (s *Snapshot) ChangedSince(p *plimsollv1.Position) ([]string, bool) {
+	own := s.position
+	if p.GetStoreId() != own.GetStoreId() || p.GetEpoch() != own.GetEpoch() || p.GetRevision() > own.GetRevision() {
 		return nil, false
 	}
-	return s.history.since(rev)
+	return s.history.since(point{p.GetRevision(), p.GetFingerprint()})
 }
+
+// point is where the snapshot is in its history.
+func (s *Snapshot) point() point { return point{s.Revision(), s.position.GetFingerprint()} }

@@ -151,7 +151,7 @@ func TestAWriteToEtcdPastTheServersIsHeldBackUntilTheNextChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := after.ChangedSince(before.Revision()); ok {
+	if _, ok := after.ChangedSince(before.Position()); ok {
 		t.Error("a delta would leave out what was written past the servers")
 	}
 	create(t, s, "c")
@@ -159,7 +159,7 @@ func TestAWriteToEtcdPastTheServersIsHeldBackUntilTheNextChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if names, ok := after2.ChangedSince(after.Revision()); !ok || !slices.Equal(names, []string{"flags/c"}) {
+	if names, ok := after2.ChangedSince(after.Position()); !ok || !slices.Equal(names, []string{"flags/c"}) {
 		t.Errorf("afterwards: %v, %v", names, ok)
 	}
 }

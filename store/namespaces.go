@@ -42,14 +42,14 @@ func (s *Store) CreateNamespace(ctx context.Context, name string, settings *plim
 		if len(view) >= s.limits.Namespaces {
 			return Result{}, &LimitError{Message: fmt.Sprintf("there are %d namespaces; that is the limit", len(view))}
 		}
-		rev, won, err := s.tryCreateNamespace(ctx, name, settings, c)
+		rev, print, won, err := s.tryCreateNamespace(ctx, name, settings, c)
 		if err != nil {
 			return Result{}, err
 		}
 		s.await(ctx, func(view map[string]*Snapshot) bool { return view[name] != nil && view[name].Revision() >= rev })
 		if won {
 			id := s.identity.Load()
-			pos := &plimsollv1.Position{StoreId: id.GetId(), Epoch: id.GetEpoch(), Revision: rev}
+			pos := &plimsollv1.Position{StoreId: id.GetId(), Epoch: id.GetEpoch(), Revision: rev, Fingerprint: print}
 			return Result{ChangeID: c.ID, Position: pos, Changed: true}, nil
 		}
 		if !r.again(ctx) {
@@ -58,17 +58,18 @@ func (s *Store) CreateNamespace(ctx context.Context, name string, settings *plim
 	}
 }
 
-func (s *Store) tryCreateNamespace(ctx context.Context, name string, settings *plimsollv1.Settings, c Change) (rev int64, won bool, err error) {
+func (s *Store) tryCreateNamespace(ctx context.Context, name string, settings *plimsollv1.Settings, c Change) (rev int64, fingerprint uint64, won bool, err error) {
 	last, err := s.lastRecord(ctx, name)
 	if err != nil {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	t, err := s.namespaceTxn(name, settings)
 	if err != nil {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	t.prev = &plimsollv1.StoredHead{AuditSeq: last.GetSeq(), AuditHash: last.GetHash()}
-	return s.execute(ctx, name, c, t)
+	rev, won, err = s.execute(ctx, name, c, t)
+	return rev, t.fingerprint, won, err
 }
 
 // namespaceTxn is what a new namespace consists of.

@@ -241,13 +241,15 @@ func (s *Snapshot) next(muts []mutation, head *plimsollv1.StoredHead, rev int64,
 	n := s.fork(muts)
 	if head != nil {
 		n.head, n.headRev = head, rev
-		n.position = &plimsollv1.Position{StoreId: s.position.GetStoreId(), Epoch: s.position.GetEpoch(), Revision: rev}
+		n.position = &plimsollv1.Position{
+			StoreId: s.position.GetStoreId(), Epoch: s.position.GetEpoch(), Revision: rev, Fingerprint: fingerprintOf(head.GetAuditHash()),
+		}
 	}
 	names := make([]string, 0, len(muts))
 	for _, m := range muts {
 		names = append(names, m.object.Name)
 	}
-	n.history = s.history.append(n.Revision(), names)
+	n.history = s.history.append(n.point(), names)
 	return n.compile(muts, now)
 }
 
@@ -305,7 +307,7 @@ func (s *Snapshot) put(m mutation) {
 
 // update translates mutations into what the compiled set must learn.
 func (s *Snapshot) update(muts []mutation) flag.Update {
-	u := flag.Update{Epoch: s.position.GetEpoch(), Revision: s.Revision()}
+	u := flag.Update{Epoch: s.position.GetEpoch(), Revision: s.Revision(), Fingerprint: s.position.GetFingerprint()}
 	settings := false
 	level := false
 	for _, m := range muts {

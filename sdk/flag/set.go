@@ -59,9 +59,11 @@ type Update struct {
 	Level    *degrade.LevelState
 	Settings *Settings
 
-	// Epoch and Revision are the position after this update.
-	Epoch    uint64
-	Revision int64
+	// Epoch and Revision are the position after this update, and Fingerprint
+	// tells which history it is one of; 0: not known.
+	Epoch       uint64
+	Revision    int64
+	Fingerprint uint64
 }
 
 // Problem is a flag (or a rule, whose Key is then $evaluators["NAME"] or
@@ -96,6 +98,7 @@ type Set struct {
 	levelAt  int64 // revision of the level
 	epoch    uint64
 	revision int64
+	print    uint64    // of the history
 	expires  time.Time // when something next expires; zero: never
 
 	source string
@@ -145,7 +148,7 @@ func (s *Set) At(now time.Time) *Set {
 	if s.expires.IsZero() || now.Before(s.expires) {
 		return s
 	}
-	next, _ := s.With(Update{Epoch: s.epoch, Revision: s.revision}, now)
+	next, _ := s.With(Update{Epoch: s.epoch, Revision: s.revision, Fingerprint: s.print}, now)
 	return next
 }
 
@@ -185,6 +188,9 @@ func (s *Set) Epoch() uint64 { return s.epoch }
 
 // Revision is the revision of the set, within its epoch.
 func (s *Set) Revision() int64 { return s.revision }
+
+// Fingerprint tells which history the position is one of; 0: not known.
+func (s *Set) Fingerprint() uint64 { return s.print }
 
 // Len is the number of flags.
 func (s *Set) Len() int { return s.flags.n }

@@ -49,7 +49,7 @@ func (s *Set) goodSources() []Update {
 
 	updates := make([]Update, len(revisions))
 	for i, revision := range revisions {
-		u := Update{Epoch: s.epoch, Revision: revision, Overrides: overrides[revision]}
+		u := Update{Epoch: s.epoch, Revision: revision, Fingerprint: s.print, Overrides: overrides[revision]}
 		slices.SortFunc(u.Overrides, func(a, b Override) int { return strings.Compare(a.Key, b.Key) })
 		if hasLevel && revision == s.levelAt {
 			level := s.level
@@ -81,7 +81,7 @@ func (s *Set) goodSources() []Update {
 // brokenSources are the newest versions that do not compile, and the rules that
 // were removed while something still refers to them.
 func (s *Set) brokenSources() Update {
-	u := Update{Epoch: s.epoch, Revision: s.revision}
+	u := Update{Epoch: s.epoch, Revision: s.revision, Fingerprint: s.print}
 	for _, b := range s.broken.all() {
 		u.Flags = append(u.Flags, b.source)
 	}

@@ -48,7 +48,7 @@ type build struct {
 
 func (s *Set) build(u Update, now time.Time) *build {
 	next := *s
-	next.epoch, next.revision = u.Epoch, u.Revision
+	next.epoch, next.revision, next.print = u.Epoch, u.Revision, u.Fingerprint
 	return &build{
 		now: now, old: s, next: &next, whole: u.Reset,
 		timed: u.Reset || !(s.expires.IsZero() || now.Before(s.expires)),

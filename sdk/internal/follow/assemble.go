@@ -53,7 +53,7 @@ type assembly struct {
 // add takes the next message; c is nil if that does not complete a step.
 func (a *assembly) add(m *plimsollv1.WatchResponse, at position) (c *change, err error) {
 	if chunk := m.GetSnapshot(); chunk != nil {
-		return a.chunk(chunk, at)
+		return a.chunk(chunk, at, m.GetPosition().GetFingerprint())
 	}
 	if _, isHeartbeat := m.GetEvent().(*plimsollv1.WatchResponse_Heartbeat); a.snapshot != nil {
 		if isHeartbeat {
@@ -71,20 +71,21 @@ func (a *assembly) add(m *plimsollv1.WatchResponse, at position) (c *change, err
 	default:
 		return nil, nil // of a newer server, and nothing to this version
 	}
-	c.Epoch, c.Revision, c.base = at.epoch, at.revision, m.GetBaseRevision()
+	c.Epoch, c.Revision, c.Fingerprint = at.epoch, at.revision, m.GetPosition().GetFingerprint()
+	c.base = m.GetBaseRevision()
 	return c, nil
 }
 
-func (a *assembly) chunk(chunk *plimsollv1.SnapshotChunk, at position) (*change, error) {
+func (a *assembly) chunk(chunk *plimsollv1.SnapshotChunk, at position, fingerprint uint64) (*change, error) {
 	if chunk.GetIndex() == 0 {
 		*a = assembly{snapshot: &change{}, at: at}
 		a.snapshot.Reset = true
-		a.snapshot.Epoch, a.snapshot.Revision = at.epoch, at.revision
+		a.snapshot.Epoch, a.snapshot.Revision, a.snapshot.Fingerprint = at.epoch, at.revision, fingerprint
 	}
 	switch {
 	case a.snapshot == nil || chunk.GetIndex() != a.chunks:
 		return nil, fmt.Errorf("the server sent chunk %d of a snapshot where chunk %d was due", chunk.GetIndex(), a.chunks)
-	case at != a.at:
+	case at != a.at || fingerprint != a.snapshot.Fingerprint:
 		return nil, fmt.Errorf("the server sent a snapshot of %s with a chunk of %s", a.at, at)
 	}
 	if a.bytes += proto.Size(chunk); a.bytes > maxSnapshot {

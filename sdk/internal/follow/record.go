@@ -23,7 +23,7 @@ func Record(set *flag.Set, store string) iter.Seq[*plimsollv1.WatchResponse] {
 	return func(yield func(*plimsollv1.WatchResponse) bool) {
 		base := int64(0)
 		for u := range set.Sources() {
-			at := &plimsollv1.Position{StoreId: store, Epoch: u.Epoch, Revision: u.Revision}
+			at := &plimsollv1.Position{StoreId: store, Epoch: u.Epoch, Revision: u.Revision, Fingerprint: u.Fingerprint}
 			index := uint32(0)
 			for c, last := range parts(u) {
 				m := &plimsollv1.WatchResponse{Position: at}

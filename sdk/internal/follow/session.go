@@ -145,7 +145,7 @@ func (f *Follower) request(everything bool) *plimsollv1.WatchRequest {
 	r := &plimsollv1.WatchRequest{Namespace: f.config.Namespace, Client: f.config.Client}
 	if set := f.state.Set; f.state.Store != "" && !everything {
 		r.Since = &plimsollv1.Position{
-			StoreId: f.state.Store, Epoch: set.Epoch(), Revision: set.Revision(),
+			StoreId: f.state.Store, Epoch: set.Epoch(), Revision: set.Revision(), Fingerprint: set.Fingerprint(),
 		}
 	}
 	return r

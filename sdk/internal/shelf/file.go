@@ -48,7 +48,9 @@ type Saved struct {
 // header is what a file begins with.
 func (s Saved) header() *plimsollv1.CachedSnapshot {
 	return &plimsollv1.CachedSnapshot{
-		Position:    &plimsollv1.Position{StoreId: s.Store, Epoch: s.Set.Epoch(), Revision: s.Set.Revision()},
+		Position: &plimsollv1.Position{
+			StoreId: s.Store, Epoch: s.Set.Epoch(), Revision: s.Set.Revision(), Fingerprint: s.Set.Fingerprint(),
+		},
 		Namespace:   s.namespace,
 		ConfirmedAt: timestamppb.New(s.at),
 	}

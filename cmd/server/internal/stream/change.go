@@ -18,11 +18,7 @@ const (
 // changes names what differs between a position and a snapshot of the same
 // store; it reports false where that is not known, or too much for a delta.
 func changes(since *plimsollv1.Position, to *store.Snapshot) ([]string, bool) {
-	pos := to.Position()
-	if since.GetStoreId() != pos.GetStoreId() || since.GetEpoch() != pos.GetEpoch() || since.GetRevision() == 0 {
-		return nil, false
-	}
-	names, ok := to.ChangedSince(since.GetRevision())
+	names, ok := to.ChangedSince(since)
 	if !ok || len(names) > maxDeltaObjects {
 		return nil, false
 	}

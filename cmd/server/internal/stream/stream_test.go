@@ -238,11 +238,12 @@ func TestAServerThatIsBehindSaysSo(t *testing.T) {
 	if rpc.Meta().Get("Plimsoll-Reconnect") != "elsewhere" || rpc.Meta().Get("Plimsoll-Behind") != want {
 		t.Errorf("metadata %v, want behind %s", rpc.Meta(), want)
 	}
-	// One that catches up in time is as good as any.
+	// One that catches up in time is as good as any. It has another history than
+	// the client, which therefore gets the whole state.
 	ahead.Revision -= 999
 	c := watch(t, h, &plimsollv1.WatchRequest{Since: ahead}, nil)
 	apply(t, s, map[string]int{"a": 2})
-	if m := c.next(t); m.GetDelta() == nil || m.GetPosition().GetRevision() < ahead.GetRevision() {
+	if m := c.next(t); m.GetSnapshot() == nil || m.GetPosition().GetRevision() < ahead.GetRevision() {
 		t.Errorf("the stream begins with %v", m)
 	}
 }
