@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -126,4 +127,41 @@ func TestAnAppFollowsAStoreThatWasWiped(t *testing.T) {
 	if !strings.Contains(a.log.String(), "level=WARN") || !strings.Contains(a.log.String(), "adopting another store") {
 		t.Errorf("the app was not warned:\n%s", a.log)
 	}
+}
+
+// A data directory that was put back to an older copy, and written to since, has
+// the numbers of the history that it lost. An app that had followed that one gets
+// the whole state.
+func TestAnAppFollowsADataDirectoryThatWasPutBack(t *testing.T) {
+	t.Parallel()
+	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	p := spawn(t, dir, "--demo")
+	url := p.url
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	p = respawn(t, dir, url)
+	a := startApp(t, url)
+	setDefault(t, p, "welcome-banner", "sale") // in the history that is lost
+	a.see(t, "welcome-banner", "sale", 10*time.Second)
+	setDefault(t, p, "image-quality", "lean")
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Written to before the app gets hold of it.
+	p = spawn(t, copied)
+	for i := range 20 {
+		setDefault(t, p, "search-ranking", []string{"popular", "personal"}[i%2])
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	p = respawn(t, copied, url)
+	a.see(t, "welcome-banner", "plain", 30*time.Second)
+	setDefault(t, p, "welcome-banner", "storm")
+	a.see(t, "welcome-banner", "storm", 30*time.Second)
 }
