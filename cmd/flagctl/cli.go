@@ -75,10 +75,15 @@ func (c *cli) connect() error {
 		return err
 	}
 	c.target = target
-	c.client = remote.New(remote.Target{
-		Server: target.server, Token: target.token, Actor: target.actor, Timeout: c.globals.timeout,
-	})
+	c.dial(c.globals.timeout)
 	return nil
+}
+
+// dial makes the client, whose calls take at most that long.
+func (c *cli) dial(timeout time.Duration) {
+	c.client = remote.New(remote.Target{
+		Server: c.target.server, Token: c.target.token, Actor: c.target.actor, Timeout: timeout,
+	})
 }
 
 // namespace is the namespace that requests name; "" leaves it to the server.

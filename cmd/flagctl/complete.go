@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +44,123 @@ func fixed(words ...string) completer {
 	}
 }
 
-// completeTiers offers the tiers that a namespace has from the start.
-var completeTiers = fixed(degrade.DefaultTiers()...)
+// completeTiers offers the tiers of the namespace; without a server, those that
+// every namespace has from the start.
+func (c *cli) completeTiers(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	names := []string(degrade.DefaultTiers())
+	if s := c.askStanding(cmd); s != nil {
+		names = nil
+		for _, t := range s.tiers {
+			names = append(names, t.GetName())
+		}
+	}
+	return begunWith(begun, names)
+}
+
+// completeSheddable offers the tiers that can be shed.
+func (c *cli) completeSheddable(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	if s := c.askStanding(cmd); s != nil {
+		for _, t := range s.tiers {
+			if t.GetRank() > 0 {
+				names = append(names, t.GetName())
+			}
+		}
+	}
+	return begunWith(begun, names)
+}
+
+// completeOverridden offers the flags that have an override.
+func (c *cli) completeOverridden(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var names []string
+	if s := c.askStanding(cmd); s != nil {
+		for _, o := range s.overrides {
+			if !slices.Contains(args, o.GetFlagKey()) {
+				names = append(names, o.GetFlagKey())
+			}
+		}
+	}
+	return begunWith(begun, names)
+}
+
+// completeNeeded offers what may fail: the dependencies of the plan, and the
+// flags with a degradation block and what these need.
+func (c *cli) completeNeeded(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	ctx, cancel, ok := c.ask(cmd)
+	defer cancel()
+	if !ok || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	res, err := c.client.Degradation.GetFailureMap(ctx, connect.NewRequest(&plimsollv1.GetFailureMapRequest{Namespace: c.namespace()}))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, d := range res.Msg.GetPlan().GetDependencies() {
+		names = append(names, d.GetName())
+	}
+	for _, f := range res.Msg.GetFeatures() {
+		names = append(append(names, f.GetFlagKey()), f.GetDependsOn()...)
+	}
+	slices.Sort(names)
+	return begunWith(begun, slices.Compact(names))
+}
+
+// completeVariant offers the variants of the flags that are named.
+func (c *cli) completeVariant(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.completeFlagAndVariant(cmd, args[:1], begun)
+}
+
+// completeChange offers the ids of the newest changes, and what they did.
+func (c *cli) completeChange(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	ctx, cancel, ok := c.ask(cmd)
+	defer cancel()
+	if !ok || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	records, err := c.newestChanges(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var ids []cobra.Completion
+	for _, r := range records {
+		if strings.HasPrefix(r.GetChangeId(), begun) {
+			ids = append(ids, cobra.CompletionWithDesc(r.GetChangeId(), fmt.Sprintf("%s %s by %s", r.GetVerb(), objectText(r.GetObjects()), actorText(r.GetActor()))))
+		}
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// askStanding is how the namespace stands; nil if that cannot be had.
+func (c *cli) askStanding(cmd *cobra.Command) *standing {
+	ctx, cancel, ok := c.ask(cmd)
+	defer cancel()
+	if !ok {
+		return nil
+	}
+	res, err := c.client.Degradation.GetDegradation(ctx, connect.NewRequest(&plimsollv1.GetDegradationRequest{Namespace: c.namespace()}))
+	if err != nil {
+		return nil
+	}
+	return standingAt(res.Msg, res.Msg.GetNow().AsTime())
+}
+
+// begunWith are the names that begin so, as many as anybody reads.
+func begunWith(begun string, names []string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var out []cobra.Completion
+	for _, name := range names {
+		if strings.HasPrefix(name, begun) && len(out) < completeMost {
+			out = append(out, name)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
 
 // ask connects for a completion. A shell shows no errors, so there are none:
 // without a server there is nothing to offer.

@@ -38,6 +38,9 @@ func (c *cli) conflictHint(e *remote.Error) string {
 			return fmt.Sprintf("`%s` shows what was changed", c.again([]string{"history"}, key))
 		}
 	}
+	for _, k := range e.Conflicts {
+		return fmt.Sprintf("`%s` shows what was changed", c.again([]string{"audit", "--object", k.GetObject()}))
+	}
 	return e.Hint
 }
 

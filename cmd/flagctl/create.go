@@ -57,7 +57,7 @@ A flag is shed under load only if it has a tier.`,
 	flags.StringVar(&f.describes, "description", "", "`text` that says what the flag is for")
 	bindLabels(cmd, &f.labels, "a label (repeatable)")
 	must(cmd.RegisterFlagCompletionFunc("type", fixed(flagTypes...)))
-	must(cmd.RegisterFlagCompletionFunc("tier", completeTiers))
+	must(cmd.RegisterFlagCompletionFunc("tier", c.completeTiers))
 	c.globals.bindReason(cmd)
 	c.globals.bindDryRun(cmd)
 	c.globals.bindWait(cmd)

@@ -25,6 +25,7 @@ type failure struct {
 	doing string // what failed, such as "set new-ui"; may be empty
 	why   error
 	hint  string // what to do about it; may be empty
+	told  bool   // the result has said it all
 }
 
 func (f *failure) Error() string {
@@ -89,6 +90,9 @@ func (c *cli) report(err error) int {
 		f.code = exitUsage
 	}
 	errors.As(err, &f)
+	if f.told {
+		return f.code
+	}
 	var e *remote.Error
 	if errors.As(err, &e) {
 		c.reportConflicts(e)

@@ -35,6 +35,7 @@ func runFlagctl(ctx context.Context, t *testing.T, url string, args ...string) r
 	t.Helper()
 	t.Setenv("PLIMSOLL_SERVER", url)
 	t.Setenv("PLIMSOLL_FLAGCTL_CONFIG", filepath.Join(t.TempDir(), "none.yaml"))
+	t.Setenv("PLIMSOLL_FLAGCTL_CACHE", t.TempDir())
 	t.Setenv("PLIMSOLL_ACTOR", "alice@laptop")
 	var stdout, stderr lockedBuffer
 	code := newCLI(strings.NewReader(""), &stdout, &stderr, nil).run(ctx, args)
@@ -235,12 +236,12 @@ func TestBrokenChain(t *testing.T) {
 	}
 }
 
-// standing sends the first part of an export and then stands still.
-type standing struct {
+// halting sends the first part of an export and then stands still.
+type halting struct {
 	plimsollv1connect.UnimplementedFlagServiceHandler
 }
 
-func (standing) Export(ctx context.Context, _ *connect.Request[plimsollv1.ExportRequest], parts *connect.ServerStream[plimsollv1.ExportResponse]) error {
+func (halting) Export(ctx context.Context, _ *connect.Request[plimsollv1.ExportRequest], parts *connect.ServerStream[plimsollv1.ExportResponse]) error {
 	if err := parts.Send(&plimsollv1.ExportResponse{DocumentPart: `{"flags":`}); err != nil {
 		return err
 	}
@@ -250,7 +251,7 @@ func (standing) Export(ctx context.Context, _ *connect.Request[plimsollv1.Export
 
 // TestExportStandsStill: half a document is never printed.
 func TestExportStandsStill(t *testing.T) {
-	r := runFlagctl(t.Context(), t, services(t, standing{}, nil), "export", "--timeout", "50ms")
+	r := runFlagctl(t.Context(), t, services(t, halting{}, nil), "export", "--timeout", "50ms")
 	r.want(t, exitUnreachable, "nothing was heard for 50ms")
 	if r.stdout != "" {
 		t.Errorf("stdout %q", r.stdout)

@@ -40,7 +40,7 @@ begin with it.`,
 	}
 	cmd.Flags().StringVar(&tier, "tier", "", "only flags of this `tier`")
 	bindLabels(cmd, &labels, "only flags with this label (repeatable)")
-	must(cmd.RegisterFlagCompletionFunc("tier", completeTiers))
+	must(cmd.RegisterFlagCompletionFunc("tier", c.completeTiers))
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,17 +19,24 @@ import (
 	"github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1/plimsollv1connect"
 )
 
-// processCommand is "process start NAME [silent]": something watches the flags
-// of the server as a process of the service shop would, with NAME as its id,
-// until "process stop NAME" or the end of the script. A silent one does not
-// report. After "process freeze NAME" it applies nothing more.
+// processCommand is "process start NAME [silent | evaluates FLAG VARIANT COUNT]":
+// something watches the flags of the server as a process of the service shop
+// would, with NAME as its id, until "process stop NAME" or the end of the script.
+// A silent one does not report; one that evaluates reports that many evaluations,
+// once. After "process freeze NAME" it applies nothing more.
 func processCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: process start NAME [silent] | freeze NAME | stop NAME")
 	}
 	key := ts.Getenv("WORK") + "/" + args[1]
 	if args[0] == "start" {
-		p, err := startProcess(ts.Getenv("PLIMSOLL_SERVER"), args[1], slices.Contains(args, "silent"))
+		var counts []*plimsollv1.EvaluationCounts
+		if len(args) == 6 && args[2] == "evaluates" {
+			n, err := strconv.ParseUint(args[5], 10, 64)
+			ts.Check(err)
+			counts = []*plimsollv1.EvaluationCounts{{FlagKey: args[3], Outcomes: []*plimsollv1.OutcomeCount{{Variant: args[4], Reason: "STATIC", Count: n}}}}
+		}
+		p, err := startProcess(ts.Getenv("PLIMSOLL_SERVER"), args[1], slices.Contains(args, "silent"), counts)
 		ts.Check(err)
 		processes.Store(key, p)
 		ts.Defer(p.stop)
@@ -64,7 +72,8 @@ type watchingProcess struct {
 	sync   plimsollv1connect.SyncServiceClient
 	who    *plimsollv1.ClientInfo
 	silent bool
-	newest int64 // revision, when it was started
+	counts []*plimsollv1.EvaluationCounts // of its first report
+	newest int64                          // revision, when it was started
 	frozen atomic.Bool
 
 	cancel context.CancelFunc
@@ -76,7 +85,7 @@ type watchingProcess struct {
 // reportEvery keeps a process alive for the server, which waits for 15 s.
 const reportEvery = 2 * time.Second
 
-func startProcess(server, name string, silent bool) (*watchingProcess, error) {
+func startProcess(server, name string, silent bool, counts []*plimsollv1.EvaluationCounts) (*watchingProcess, error) {
 	transport := &http.Transport{}
 	client := &http.Client{Transport: transport}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -88,7 +97,7 @@ func startProcess(server, name string, silent bool) (*watchingProcess, error) {
 	p := &watchingProcess{
 		sync:   plimsollv1connect.NewSyncServiceClient(client, server),
 		who:    &plimsollv1.ClientInfo{InstanceId: name, Service: "shop", Agent: "script/1", Zone: "eu-1"},
-		silent: silent, newest: status.Msg.GetPosition().GetRevision(),
+		silent: silent, counts: counts, newest: status.Msg.GetPosition().GetRevision(),
 		cancel: cancel, known: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go func() {
@@ -159,9 +168,11 @@ func (p *watchingProcess) report(ctx context.Context, seq uint64, applied *plims
 	if !p.silent {
 		if _, err := p.sync.Report(ctx, connect.NewRequest(&plimsollv1.ReportRequest{
 			Client: p.who, Seq: seq, Applied: applied, AppliedAge: durationpb.New(age), Source: plimsollv1.FlagSource_FLAG_SOURCE_STREAM,
+			Evaluations: p.counts,
 		})); err != nil {
 			return err
 		}
+		p.counts = nil
 	}
 	select {
 	case <-p.known:

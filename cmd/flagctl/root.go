@@ -13,14 +13,18 @@ import (
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 )
 
-const rootHelp = `Flagctl creates, changes and inspects the feature flags of a Plimsoll server.
+const rootHelp = `Flagctl creates, changes and inspects the feature flags of a Plimsoll server, and
+dims features in an incident. Without a command it shows how the namespace
+stands, as status does.
 
 Where it connects to is decided in this order: the flags --server, --namespace
 and --token-file; the environment (PLIMSOLL_SERVER, PLIMSOLL_NAMESPACE,
 PLIMSOLL_TOKEN); the named context that PLIMSOLL_CONTEXT or
 ` + "`flagctl context use`" + ` chose; the default. PLIMSOLL_ACTOR is the name that the
 audit log gets instead of user@host. PLIMSOLL_FLAGCTL_CONFIG names another file
-for the contexts.
+for the contexts. PLIMSOLL_FLAGCTL_CACHE names another folder for what was last
+seen of each namespace, which status and blast show when the server cannot be
+reached.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 server unreachable,
 4 conflict (it has changed meanwhile, or exists already), 5 done, but with --wait
@@ -28,10 +32,11 @@ it is not known that every process has applied it.`
 
 // Groups of commands in the help.
 const (
-	groupFlags  = "flags"
-	groupFiles  = "files"
-	groupServer = "server"
-	groupSelf   = "self"
+	groupIncidents = "incidents"
+	groupFlags     = "flags"
+	groupFiles     = "files"
+	groupServer    = "server"
+	groupSelf      = "self"
 )
 
 // newRoot puts the commands together.
@@ -43,7 +48,7 @@ func newRoot(c *cli) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownVerb,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return c.status(cmd.Context(), false) },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return c.globals.check(cmd)
 		},
@@ -54,14 +59,16 @@ func newRoot(c *cli) *cobra.Command {
 	helpOnlyKnown(c, root)
 	c.globals.bind(c, root)
 	root.AddGroup(
+		&cobra.Group{ID: groupIncidents, Title: "Incidents:"},
 		&cobra.Group{ID: groupFlags, Title: "Feature flags:"},
 		&cobra.Group{ID: groupFiles, Title: "Files:"},
 		&cobra.Group{ID: groupServer, Title: "Server:"},
 		&cobra.Group{ID: groupSelf, Title: "This command:"},
 	)
+	add(root, groupIncidents, newStatus(c), newKill(c), newRestore(c), newShed(c), newLevel(c), newUndo(c), newBlast(c), newClients(c), newWatch(c))
 	add(root, groupFlags, newList(c), newGet(c), newCreate(c), newSet(c), newEnable(c), newDisable(c), newDelete(c), newEval(c), newHistory(c))
 	add(root, groupFiles, newApply(c), newLint(c), newExport(c))
-	add(root, groupServer, newStatus(c), newClients(c), newWatch(c), newAudit(c), newNamespace(c))
+	add(root, groupServer, newPlan(c), newAudit(c), newNamespace(c))
 	add(root, groupSelf, newContext(c), newVersion(c))
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)

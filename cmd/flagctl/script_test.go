@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TZ", "UTC")
 			env.Setenv("PLIMSOLL_ACTOR", "alice@laptop")
+			env.Setenv("PLIMSOLL_FLAGCTL_CACHE", filepath.Join(env.WorkDir, ".cache"))
 			env.Setenv("PLIMSOLL_FLAGCTL_CONFIG", filepath.Join(env.WorkDir, ".contexts.yaml"))
 			return nil
 		},
@@ -124,6 +125,10 @@ var masks = []struct {
 	{regexp.MustCompile(`(revision"?:? +)\d+(, not \d+)?`), "${1}N"},
 	{regexp.MustCompile(`http://127\.0\.0\.1:\d+`), "SERVER"},
 	{regexp.MustCompile(`  (now|\d+s)\n`), "  AGE\n"},
+	{regexp.MustCompile(`(?m)^(now|\d+[sm]) +`), "AGE  "},
+	{regexp.MustCompile(`\b(until|or) (\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)? \(in`), "$1 CLOCK (in"},
+	{regexp.MustCompile(`as of (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d`), "as of CLOCK"},
+	{regexp.MustCompile(`([,)]) \d+(\.\d)? m?s ago`), "$1 SPAN ago"},
 	{regexp.MustCompile(`\b(within|slowest) \d+(\.\d+)? (ms|s)\b`), "${1} SPAN"},
 }
 

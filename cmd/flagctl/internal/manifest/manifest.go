@@ -1,7 +1,7 @@
 // Package manifest reads the files that apply and lint take: flagd documents
 // as JSON, or as a YAML stream of any number of them. It finds everything that
 // is wrong with them, says where in which file, and cuts what is right into
-// requests of a size that a server takes.
+// requests of a size that a server takes. It reads plans as well (plan.go).
 package manifest
 
 import (
@@ -113,6 +113,10 @@ func (b *Bundle) read(s source) {
 	b.faults = append(b.faults, faults...)
 	for _, d := range docs {
 		parsed, found := flag.ParseDocument(d.json, anything)
+		if parsed == nil && isPlan(d.json) {
+			b.faults = append(b.faults, d.atOffset(0, flag.Fault{Message: "this document is a plan, not one of flags", Hint: "a plan is a file of its own, which `flagctl plan` takes"}))
+			continue
+		}
 		d.parsed = parsed
 		for _, f := range found {
 			b.faults = append(b.faults, d.fault(f))
@@ -120,6 +124,9 @@ func (b *Bundle) read(s source) {
 	}
 	b.docs = append(b.docs, docs...)
 }
+
+// hintDocument says what is missing in a file without a document.
+const hintDocument = `such as {"flags": {}}`
 
 // parseSource finds the documents of a file. Without any there is at least one
 // fault.
@@ -143,7 +150,7 @@ func parseSource(s source) ([]*document, []Fault) {
 		faults = append(faults, Fault{s.name, f})
 	}
 	if len(docs) == 0 && len(faults) == 0 {
-		faults = []Fault{{s.name, flag.Fault{Message: "there is no document in this file", Hint: `such as {"flags": {}}`}}}
+		faults = []Fault{{s.name, flag.Fault{Message: "there is no document in this file", Hint: hintDocument}}}
 	}
 	return docs, faults
 }

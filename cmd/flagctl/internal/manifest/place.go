@@ -48,21 +48,35 @@ func (d *document) place(object, path string) (file string, line, column int) {
 	if at == (span{}) {
 		return d.file, 0, 0
 	}
-	offset := at.start + follow(d.json[at.start:at.end], path)
-	if d.yaml != nil {
-		line, column = d.yaml.At(d.index.places.chars(offset) + 1)
-	} else {
-		line, column = d.index.places.at(offset)
-	}
+	line, column = d.at(at.start + follow(d.json[at.start:at.end], path))
 	return d.file, line, column
+}
+
+// at is the place in the file of an offset of the JSON.
+func (d *document) at(offset int) (line, column int) {
+	d.needIndex()
+	if d.yaml != nil {
+		return d.yaml.At(d.index.places.chars(offset) + 1)
+	}
+	return d.index.places.at(offset)
+}
+
+// atOffset is a fault of what stands at an offset of the JSON.
+func (d *document) atOffset(offset int, f flag.Fault) Fault {
+	f.Line, f.Column = d.at(offset)
+	return Fault{d.file, f}
 }
 
 // span is where an object stands in the JSON; empty if it is not there.
 func (d *document) span(object string) span {
+	d.needIndex()
+	return d.index.objects[object]
+}
+
+func (d *document) needIndex() {
 	if d.index == nil {
 		d.index = newIndex(d.json)
 	}
-	return d.index.objects[object]
 }
 
 // kinds are the fields of a document that hold objects, and the names that

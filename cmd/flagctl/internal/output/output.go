@@ -56,6 +56,7 @@ type Printer struct {
 	failed           error
 
 	width  int       // of the lines of tables; 0: any
+	blocks bool      // out can draw more than ASCII
 	stderr io.Writer // what err writes to
 	live   bool      // a line on it can be written over
 	shown  bool      // such a line stands there
@@ -70,6 +71,7 @@ func New(stdout, stderr io.Writer, environ []string) *Printer {
 		width: columns(stdout, environ), stderr: stderr, live: redraws(stderr, environ),
 	}
 	p.outTerm = &colorprofile.Writer{Forward: p.out, Profile: profile(stdout, environ)}
+	p.blocks = drawsBlocks(p.outTerm.Profile, environ)
 	p.errTerm = &colorprofile.Writer{Forward: p.err, Profile: profile(stderr, environ)}
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -246,6 +247,7 @@ func TestSpan(t *testing.T) {
 		{-time.Second, "1 ms"}, {0, "1 ms"}, {41 * time.Millisecond, "41 ms"}, {999 * time.Millisecond, "999 ms"}, {999600 * time.Microsecond, "1.0 s"},
 		{1240 * time.Millisecond, "1.2 s"}, {9940 * time.Millisecond, "9.9 s"}, {9960 * time.Millisecond, "10 s"}, {12 * time.Second, "12 s"},
 		{119 * time.Second, "119 s"}, {2 * time.Minute, "2 min"}, {119 * time.Minute, "119 min"}, {7 * time.Hour, "7 h"},
+		{2*time.Minute - time.Millisecond, "2 min"}, {2*time.Hour - time.Millisecond, "2 h"}, {36 * time.Hour, "36 h"}, {48*time.Hour - time.Second, "2 d"}, {30 * 24 * time.Hour, "30 d"},
 	}
 	for _, tt := range tests {
 		if got := output.Span(tt.d); got != tt.want {
@@ -253,3 +255,54 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+func TestPercent(t *testing.T) {
+	for millionths, want := range map[uint32]string{0: "0 %", 1: "0.0001 %", 125_000: "12.5 %", 400_000: "40 %", 999_999: "99.9999 %", 1_000_000: "100 %"} {
+		if got := output.Percent(millionths); got != want {
+			t.Errorf("%d is %q, want %q", millionths, got, want)
+		}
+	}
+}
+
+func TestPart(t *testing.T) {
+	tests := []struct {
+		part, whole uint64
+		want        string
+	}{
+		{0, 0, "0 %"}, {0, 7, "0 %"}, {5785, 48210, "12 %"}, {1, 1_000_000, "less than 0.1 %"}, {3, 1000, "0.3 %"}, {50, 1000, "5 %"},
+		{999_999, 1_000_000, "over 99 %"}, {985, 1000, "98 %"}, {7, 7, "100 %"},
+	}
+	for _, tt := range tests {
+		if got := output.Part(tt.part, tt.whole); got != tt.want {
+			t.Errorf("%d of %d is %q, want %q", tt.part, tt.whole, got, tt.want)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	for s, want := range map[string]string{"": "", "four": "four", "öäüß": "öäüß", "öäüßx": "öäü…"} {
+		if got := output.Cut(s, 4); got != want {
+			t.Errorf("%q is %q, want %q", s, got, want)
+		}
+	}
+}
+
+// TestBar: nothing and all are exactly that, and nothing else looks like them.
+func TestBar(t *testing.T) {
+	p := output.New(new(bytes.Buffer), new(bytes.Buffer), []string{"LANG=C.UTF-8"})
+	for millionths, want := range map[uint32]string{
+		0: "----------", 1: "#---------", 400_000: "####------", 449_999: "####------", 450_000: "#####-----", 999_999: "#########-", 1_000_000: "##########",
+	} {
+		if got := p.Bar(millionths, 10); !strings.HasSuffix(stripped(got), want) || len(stripped(got)) != 10 {
+			t.Errorf("%d is %q, want %q", millionths, got, want)
+		}
+	}
+	for width := range 3 {
+		if got := stripped(p.Bar(500_000, width)); len(got) != width {
+			t.Errorf("%q is not %d wide", got, width)
+		}
+	}
+}
+
+// stripped is a text without its styles.
+func stripped(s string) string { return regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(s, "") }

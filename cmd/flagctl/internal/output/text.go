@@ -107,19 +107,56 @@ func Number(n int) string {
 	return digits
 }
 
-// Span is a length of time as people say it: 41 ms, 1.2 s, 12 s, 3 min, 7 h. What
-// is shorter than a millisecond counts as one.
+// Span is a length of time as people say it: 41 ms, 1.2 s, 12 s, 3 min, 7 h, 12 d.
+// What is shorter than a millisecond counts as one.
 func Span(d time.Duration) string {
 	switch {
 	case d < 999500*time.Microsecond:
 		return fmt.Sprintf("%d ms", max(1, d.Round(time.Millisecond).Milliseconds()))
 	case d < 9950*time.Millisecond:
 		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < 2*time.Minute:
+	case d < 119500*time.Millisecond:
 		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
+	case d < 119*time.Minute+30*time.Second:
 		return fmt.Sprintf("%.0f min", d.Minutes())
-	default:
+	case d < 47*time.Hour+30*time.Minute:
 		return fmt.Sprintf("%.0f h", d.Hours())
+	default:
+		return fmt.Sprintf("%.0f d", d.Hours()/24)
 	}
+}
+
+// Percent is a number of millionths as a percentage, exactly: 40 %, 0.0001 %.
+func Percent(millionths uint32) string {
+	digits := fmt.Sprintf("%d.%04d", millionths/10_000, millionths%10_000)
+	return strings.TrimSuffix(strings.TrimRight(digits, "0"), ".") + " %"
+}
+
+// Part is how much part is of whole, rounded as people would: 12 %, 0.3 %. What
+// is not nothing is never told as nothing, nor is what is not all told as all.
+func Part(part, whole uint64) string {
+	if whole == 0 || part == 0 {
+		return "0 %"
+	}
+	switch percent := 100 * float64(part) / float64(whole); {
+	case part >= whole:
+		return "100 %"
+	case percent < 0.1:
+		return "less than 0.1 %"
+	case percent < 9.95:
+		return strings.TrimSuffix(strconv.FormatFloat(percent, 'f', 1, 64), ".0") + " %"
+	case percent >= 99.5:
+		return "over 99 %"
+	default:
+		return fmt.Sprintf("%.0f %%", percent)
+	}
+}
+
+// Cut is s in one line of at most n characters; where it is longer, it ends
+// with "…".
+func Cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:max(0, n-1)]) + "…"
+	}
+	return s
 }

@@ -39,6 +39,8 @@ type Client struct {
 	Admin plimsollv1connect.AdminServiceClient
 	Fleet plimsollv1connect.FleetServiceClient
 
+	Degradation plimsollv1connect.DegradationServiceClient
+
 	target Target
 }
 
@@ -68,10 +70,13 @@ func New(t Target) *Client {
 		connect.WithInterceptors(deadline(t.Timeout)),
 	}
 	return &Client{
-		Flags:  plimsollv1connect.NewFlagServiceClient(httpClient, base, opts...),
-		Audit:  plimsollv1connect.NewAuditServiceClient(httpClient, base, opts...),
-		Admin:  plimsollv1connect.NewAdminServiceClient(httpClient, base, opts...),
-		Fleet:  plimsollv1connect.NewFleetServiceClient(httpClient, base, opts...),
+		Flags: plimsollv1connect.NewFlagServiceClient(httpClient, base, opts...),
+		Audit: plimsollv1connect.NewAuditServiceClient(httpClient, base, opts...),
+		Admin: plimsollv1connect.NewAdminServiceClient(httpClient, base, opts...),
+		Fleet: plimsollv1connect.NewFleetServiceClient(httpClient, base, opts...),
+
+		Degradation: plimsollv1connect.NewDegradationServiceClient(httpClient, base, opts...),
+
 		target: t,
 	}
 }
