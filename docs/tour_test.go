@@ -227,8 +227,9 @@ var (
 	gaps     = regexp.MustCompile(`\s{2,}`)
 	variable = regexp.MustCompile(strings.Join([]string{
 		`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+\d\d:\d\d`, // a date
-		`\b\d\d:\d\d:\d\d\b`,                         // a time
+		`\b\d\d:\d\d(:\d\d)?\b`,                      // a time
 		`\b(\d+(\.\d+)?(ms|s|m)|now)\b`,              // an age
+		`none reported|\d+ % of \d+|traffic: .*`,     // what the app has reported so far
 		`\b[0-9a-f]{16,64}\b`, `\b[A-Z2-7]{26}\b`,    // ids and hashes
 		`\brevision \d+\b`,                    // etcd counts what servers register as well
 		`\b\d+ of 100 visitors, shed for \d+`, // the seed is drawn anew
