@@ -31,8 +31,8 @@ type mailbox struct {
 	out chan openfeature.Event
 
 	mu sync.Mutex
-	// opened is whether an Init has returned.
-	opened bool
+	// opened is the run whose Init has returned last; nil: none, or it is over.
+	opened *run
 	// trouble is why the state is not live; nil if it is.
 	trouble error
 	// What waits to be told.
@@ -63,18 +63,22 @@ func signal(c chan struct{}) {
 
 // open lets events out. OpenFeature fires READY itself after an Init; if the
 // state is not live then, STALE follows.
-func (m *mailbox) open() {
+func (m *mailbox) open(r *run) {
 	m.mu.Lock()
-	m.opened = true
+	m.opened = r
 	m.mu.Unlock()
 	signal(m.remind)
 }
 
-// close forgets what waits, until the next open.
-func (m *mailbox) close() {
+// close forgets what waits, until the next open. The end of a run may come when
+// the next one is open already.
+func (m *mailbox) close(r *run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.opened, m.statusWaits = false, false
+	if m.opened != r {
+		return
+	}
+	m.opened, m.statusWaits = nil, false
 	m.keys, m.keysOverrun, m.level = nil, false, nil
 }
 
@@ -82,7 +86,7 @@ func (m *mailbox) close() {
 func (m *mailbox) status(trouble error) {
 	m.mu.Lock()
 	m.trouble = trouble
-	m.statusWaits = m.opened
+	m.statusWaits = m.opened != nil
 	m.mu.Unlock()
 	signal(m.wake)
 }
@@ -91,7 +95,7 @@ func (m *mailbox) status(trouble error) {
 func (m *mailbox) changed(keys []string, level *float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.opened {
+	if m.opened == nil {
 		return
 	}
 	if level != nil {

@@ -44,6 +44,15 @@ func (h *handle[T]) find(set, base *flag.Set) flag.Place {
 	return place
 }
 
+// given is the provider of a handle. A nil one is a mistake that is best found
+// where it was made.
+func given(p *Provider) *Provider {
+	if p == nil {
+		panic("sdk: a handle needs a provider, and was given nil")
+	}
+	return p
+}
+
 // Attributes is a user as handles take it: OpenFeature's evaluation context,
 // flattened. A targeting key of "" is none. The map of attributes is copied.
 func Attributes(targetingKey string, attributes map[string]any) openfeature.FlattenedContext {
@@ -65,7 +74,7 @@ type BoolFlag struct{ handle[bool] }
 // Bool makes a handle for a bool flag; fallback is the value where there is no
 // other: no flags yet, no such flag, one of another type, or a disabled one.
 func Bool(p *Provider, key string, fallback bool) *BoolFlag {
-	return &BoolFlag{handle[bool]{provider: p, key: key, fallback: fallback}}
+	return &BoolFlag{handle[bool]{provider: given(p), key: key, fallback: fallback}}
 }
 
 // Value evaluates the flag for a user; nil is nobody in particular.
@@ -87,7 +96,7 @@ type StringFlag struct{ handle[string] }
 
 // String makes a handle for a string flag; see [Bool].
 func String(p *Provider, key string, fallback string) *StringFlag {
-	return &StringFlag{handle[string]{provider: p, key: key, fallback: fallback}}
+	return &StringFlag{handle[string]{provider: given(p), key: key, fallback: fallback}}
 }
 
 // Value evaluates the flag for a user; nil is nobody in particular.
@@ -109,7 +118,7 @@ type FloatFlag struct{ handle[float64] }
 
 // Float makes a handle for a number flag; see [Bool].
 func Float(p *Provider, key string, fallback float64) *FloatFlag {
-	return &FloatFlag{handle[float64]{provider: p, key: key, fallback: fallback}}
+	return &FloatFlag{handle[float64]{provider: given(p), key: key, fallback: fallback}}
 }
 
 // Value evaluates the flag for a user; nil is nobody in particular.
@@ -132,7 +141,7 @@ type IntFlag struct{ handle[int64] }
 
 // Int makes a handle for a number flag; see [Bool].
 func Int(p *Provider, key string, fallback int64) *IntFlag {
-	return &IntFlag{handle[int64]{provider: p, key: key, fallback: fallback}}
+	return &IntFlag{handle[int64]{provider: given(p), key: key, fallback: fallback}}
 }
 
 // Value evaluates the flag for a user; nil is nobody in particular.
@@ -155,7 +164,7 @@ type ObjectFlag struct{ handle[any] }
 
 // Object makes a handle for an object flag; see [Bool].
 func Object(p *Provider, key string, fallback any) *ObjectFlag {
-	return &ObjectFlag{handle[any]{provider: p, key: key, fallback: fallback}}
+	return &ObjectFlag{handle[any]{provider: given(p), key: key, fallback: fallback}}
 }
 
 // Value evaluates the flag for a user; nil is nobody in particular.

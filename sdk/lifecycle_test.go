@@ -310,3 +310,32 @@ func openFiles(t *testing.T) int {
 	}
 	return len(entries(t, fds))
 }
+
+// The end of a run that comes late does not silence the next one.
+func TestEventsAfterAQuickRestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.server.Put(map[string]string{"f": on})
+		a.start()
+		a.after(time.Second)
+		a.network.Hang("a", true) // the last report takes its time
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			a.provider.Shutdown()
+		}()
+		synctest.Wait()
+		if err := a.provider.Init(nobody); err != nil {
+			t.Fatal(err)
+		}
+		a.network.Hang("a", false)
+		<-ended
+		a.after(30 * time.Second)
+		a.told()
+		a.server.Put(map[string]string{"f": off})
+		a.after(time.Second)
+		if kinds, _ := a.told(); len(kinds) == 0 {
+			t.Error("a change was told to nobody")
+		}
+		a.provider.Shutdown()
+	})
+}

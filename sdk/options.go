@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -64,7 +65,11 @@ type endpoint struct {
 
 func newConfig(options []Option) (*config, error) {
 	c := &config{service: filepath.Base(os.Args[0]), environ: os.Environ, shuffle: mathrand.Shuffle}
-	for _, option := range options {
+	for i, option := range options {
+		if option == nil {
+			c.fault("option %d is nil: leave it out", i+1)
+			continue
+		}
 		option(c)
 	}
 	if len(c.endpoints)+len(c.faults) == 0 && c.file == "" {
@@ -179,12 +184,19 @@ func parseEndpoint(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("sdk: endpoint %q: scheme %q is not supported, only http and https are", text, u.Scheme)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("sdk: endpoint %q names no host", text)
+	case u.Port() != "" && !isPort(u.Port()):
+		return nil, fmt.Errorf("sdk: endpoint %q: a port is 1 to 65535", text)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("sdk: endpoint %q: a query or fragment has no meaning here", text)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	u.RawPath = ""
 	return u, nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 // WithNamespace chooses the namespace to follow. Without it the server

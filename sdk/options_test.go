@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -75,4 +76,21 @@ func TestAllWrongOptionsAreNamed(t *testing.T) {
 			t.Errorf("error %v does not name %s", err, want)
 		}
 	}
+}
+
+func TestNilOptionAndNilProvider(t *testing.T) {
+	if _, err := sdk.NewProvider(sdk.WithEndpoints("http://a"), nil); err == nil || !strings.Contains(err.Error(), "option 2 is nil") {
+		t.Errorf("error %v", err)
+	}
+	for _, port := range []string{"0", "65536", "99999"} {
+		if _, err := sdk.NewProvider(sdk.WithEndpoints("http://a:" + port)); err == nil || !strings.Contains(err.Error(), "1 to 65535") {
+			t.Errorf("port %s: %v", port, err)
+		}
+	}
+	defer func() {
+		if why := fmt.Sprint(recover()); !strings.Contains(why, "needs a provider") {
+			t.Errorf("panic %q", why)
+		}
+	}()
+	sdk.Bool(nil, "f", false)
 }

@@ -200,7 +200,7 @@ func (p *Provider) Init(c openfeature.EvaluationContext) error {
 // all share one stream. It may be called again after a shutdown.
 func (p *Provider) InitWithContext(ctx context.Context, _ openfeature.EvaluationContext) error {
 	r := p.start()
-	defer p.events.open()
+	defer p.events.open(r)
 	select {
 	case <-p.settled:
 		if err := p.awaitLive(ctx, r); err != nil {
@@ -271,10 +271,12 @@ func (p *Provider) work(ctx context.Context, r, before *run) {
 	}
 	var beside sync.WaitGroup
 	beside.Go(func() { p.events.deliver(ctx) })
-	beside.Go(func() { p.reporter.run(ctx) })
+	if p.local == nil { // else there is nobody to report to
+		beside.Go(func() { p.reporter.run(ctx) })
+	}
 	p.follow(ctx)
 	beside.Wait()
-	p.events.close()
+	p.events.close(r)
 	if p.transport != nil {
 		p.transport.CloseIdleConnections()
 	}
@@ -322,10 +324,16 @@ func (p *Provider) Shutdown() { _ = p.ShutdownWithContext(context.Background()) 
 // provider, and waits for that; an error says that the context ended before.
 // Evaluation goes on with the flags seen last. It may be called any number of
 // times, and before Init.
+//
+// OpenFeature shuts a provider that was replaced down at some time after that. So
+// do not bind a replaced provider again: make a new one.
 func (p *Provider) ShutdownWithContext(ctx context.Context) error {
 	p.mu.Lock()
 	r := p.run
 	if r != nil {
+		if !r.stopped {
+			p.log.Info("the provider is shut down: it serves what it has seen last")
+		}
 		r.stopped = true
 		r.stop()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"sync"
 	"time"
 
@@ -31,6 +32,13 @@ const (
 	retryReport = 2 * time.Second
 	// maxReportFlags is how many flags one report has.
 	maxReportFlags = 5000
+	// maxOutcomes is how many outcomes of one flag are told apart, with room for
+	// one of each reason beyond; maxVariantName is the longest name of a variant
+	// that is told, in bytes.
+	maxOutcomes    = 900
+	maxVariantName = 1024
+	// maxReportPause bounds how long a server may ask to be left alone.
+	maxReportPause = time.Minute
 )
 
 // applied is the state that was applied last.
@@ -73,6 +81,9 @@ type reporter struct {
 	// sent again as it was, so that its counts count once.
 	unsent *plimsollv1.ReportRequest
 	failed error // of the last report, as it was logged
+	// quiet is until when a server asked to be left alone.
+	quiet   time.Time
+	quietAt *follow.Endpoint
 }
 
 // observe notes what the process has applied. A change that was made by hand is
@@ -155,7 +166,12 @@ func (r *reporter) run(ctx context.Context) {
 		}
 		if err != nil && !waits && ctx.Err() == nil {
 			waits = true
-			soon.Reset(retryReport/2 + r.jitter(retryReport/2))
+			pause := retryReport/2 + r.jitter(retryReport/2)
+			if wait := retryAfter(err); wait > 0 {
+				pause = wait + r.jitter(wait/2)
+				r.quiet, r.quietAt = time.Now().Add(pause), r.watched()
+			}
+			soon.Reset(pause)
 		}
 	}
 }
@@ -187,14 +203,32 @@ func (r *reporter) collect() {
 			byKey[c.Key] = e
 			r.evaluations = append(r.evaluations, e)
 		}
-		e.Outcomes = append(e.Outcomes, &plimsollv1.OutcomeCount{Variant: c.Variant, Reason: string(c.Reason), Count: c.N})
+		addOutcome(e, c)
 	})
 	r.events = r.tracked.take()
+}
+
+// addOutcome adds a count, within what a server takes: a variant whose name is too
+// long, or that is one of too many, counts without its name.
+func addOutcome(e *plimsollv1.EvaluationCounts, c flag.Count) {
+	if len(c.Variant) > maxVariantName || len(e.Outcomes) >= maxOutcomes {
+		c.Variant = ""
+		for _, o := range e.Outcomes {
+			if o.Variant == "" && o.Reason == string(c.Reason) {
+				o.Count += c.N
+				return
+			}
+		}
+	}
+	e.Outcomes = append(e.Outcomes, &plimsollv1.OutcomeCount{Variant: c.Variant, Reason: string(c.Reason), Count: c.N})
 }
 
 // report tells everything there is to tell, in as many requests as it takes. It
 // does nothing while no server is watched.
 func (r *reporter) report(ctx context.Context, leaving bool) error {
+	if time.Now().Before(r.quiet) && r.watched() == r.quietAt && !leaving {
+		return nil
+	}
 	for {
 		server, request := r.next(leaving)
 		if server == nil {
@@ -207,6 +241,26 @@ func (r *reporter) report(ctx context.Context, leaving bool) error {
 			return nil
 		}
 	}
+}
+
+// watched is the server that is watched now; nil: none.
+func (r *reporter) watched() *follow.Endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.server
+}
+
+// retryAfter is how long a server that refused a report asks to be left alone.
+func retryAfter(err error) time.Duration {
+	var refused *connect.Error
+	if !errors.As(err, &refused) {
+		return 0
+	}
+	seconds, err := strconv.ParseFloat(refused.Meta().Get("Plimsoll-Retry-After"), 64)
+	if err != nil || seconds <= 0 {
+		return 0
+	}
+	return time.Duration(min(seconds, maxReportPause.Seconds()) * float64(time.Second))
 }
 
 // next is the next request, and where to send it.
@@ -249,8 +303,13 @@ func (r *reporter) send(ctx context.Context, server *follow.Endpoint, request *p
 		// A server of an older version: there is nobody to tell.
 		err = nil
 	case connect.CodeInvalidArgument:
-		// It would be refused again.
+		// It would be refused again. What the process has applied matters more
+		// than its counts.
 		r.note(server, err)
+		if len(request.Evaluations)+len(request.Tracked) > 0 {
+			request.Evaluations, request.Tracked, request.Interval = nil, nil, nil
+			return r.send(ctx, server, request)
+		}
 		r.unsent = nil
 		return nil
 	}

@@ -2,7 +2,9 @@ package sdk_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -277,7 +279,7 @@ func TestTracking(t *testing.T) {
 				names[e.Name] += e.Sum
 			}
 		}
-		if count != 1004 || sum != 1013.5 || names["order"] != 12.5 || names["other events"] < 1 || len(names) > 501 {
+		if count != 1004 || sum != 1013.5 || names["order"] != 12.5 || names["(other)"] < 1 || len(names) > 501 {
 			t.Errorf("%d events of %d names, sum %v, %v of orders", count, len(names), sum, names["order"])
 		}
 		n := len(a.server.Reports())
@@ -310,5 +312,102 @@ func TestExpiryIsNotAcknowledged(t *testing.T) {
 		if got := len(a.server.Reports()); got != n {
 			t.Errorf("%d reports of an expiry", got-n)
 		}
+	})
+}
+
+// Counts that a server does not take cost no more than themselves.
+func TestCountsThatAreRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.server.RefuseCounts()
+		a.server.Put(map[string]string{"f": on})
+		a.start()
+		for range 6 {
+			a.bool("f", false)
+			before := len(a.server.Reports())
+			a.after(11 * time.Second)
+			if len(a.server.Reports()) == before {
+				t.Fatal("a process was not heard of for 11 s because of its counts")
+			}
+		}
+		if got := counted(a.server.Reports()); len(got) > 0 {
+			t.Errorf("counted %v", got)
+		}
+	})
+}
+
+// A report holds what a server takes, whatever flags are like.
+func TestReportsAreWithinLimits(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		var variants strings.Builder
+		for i := range 1200 {
+			fmt.Fprintf(&variants, `"v%d":%d,`, i, i)
+		}
+		long := strings.Repeat("x", 1100)
+		a.server.Put(map[string]string{
+			"many": `{"state":"ENABLED","variants":{` + variants.String() + `"last":-1},"defaultVariant":"last","targeting":{"var":"v"}}`,
+			"long": `{"state":"ENABLED","variants":{"` + long + `":true},"defaultVariant":"` + long + `"}`,
+		})
+		a.start()
+		many := sdk.Int(a.provider, "many", 0)
+		for i := range 1200 {
+			many.Value(t.Context(), sdk.Attributes("u", map[string]any{"v": fmt.Sprint("v", i)}))
+		}
+		a.bool("long", false)
+		a.after(11 * time.Second)
+		sum := map[string]uint64{}
+		for _, r := range a.server.Reports() {
+			for _, e := range r.Evaluations {
+				if len(e.Outcomes) > 1000 {
+					t.Errorf("%d outcomes of %s", len(e.Outcomes), e.FlagKey)
+				}
+				for _, o := range e.Outcomes {
+					if len(o.Variant) > 1024 {
+						t.Errorf("a variant of %d bytes", len(o.Variant))
+					}
+					sum[e.FlagKey] += o.Count
+				}
+			}
+		}
+		if sum["many"] != 1200 || sum["long"] != 1 {
+			t.Errorf("counted %v", sum)
+		}
+	})
+}
+
+// A full server that asks to be left alone is.
+func TestReportsHeedTheRetryDelay(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		full := connect.NewError(connect.CodeResourceExhausted, errors.New("full"))
+		full.Meta().Set("Plimsoll-Retry-After", "15")
+		a.server.RefuseReports(full, true)
+		a.start()
+		a.after(time.Second)
+		before := len(a.server.Reports())
+		for range 60 {
+			a.server.Put(map[string]string{"f": on})
+			a.after(time.Second)
+		}
+		if n := len(a.server.Reports()) - before; n > 4 {
+			t.Errorf("%d reports in a minute to a server that asked for 15 s of peace", n)
+		}
+	})
+}
+
+func TestNoNumberSpoilsASum(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		a.start()
+		for _, v := range []float64{100, math.NaN(), math.Inf(1), 50} {
+			a.provider.Track(t.Context(), "buy", nobody, openfeature.NewTrackingEventDetails(v))
+		}
+		a.after(11 * time.Second)
+		for _, r := range a.server.Reports() {
+			for _, e := range r.Tracked {
+				if e.Count != 4 || e.Sum != 150 {
+					t.Errorf("tracked %v", e)
+				}
+				return
+			}
+		}
+		t.Error("nothing was tracked")
 	})
 }

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"math"
 	"sync"
 	"unicode/utf8"
 
@@ -15,7 +16,7 @@ const (
 	// together, by otherEvents.
 	maxEvents    = 500
 	maxEventName = 256
-	otherEvents  = "other events"
+	otherEvents  = "(other)"
 )
 
 var _ openfeature.Tracker = (*Provider)(nil)
@@ -23,7 +24,8 @@ var _ openfeature.Tracker = (*Provider)(nil)
 // Track implements OpenFeature's tracking: it counts events by name and sums up
 // their values. Both are sent to the server with the next report and shown in its
 // metrics; attributes and the context are not. Names beyond 500, and those of
-// more than 256 bytes, are counted together as "other events".
+// more than 256 bytes, are counted together as "(other)". A value that is
+// not finite counts as 0.
 func (p *Provider) Track(_ context.Context, name string, _ openfeature.EvaluationContext, details openfeature.TrackingEventDetails) {
 	p.tracked.add(name, details.Value())
 }
@@ -53,7 +55,9 @@ func (t *tracked) add(name string, value float64) {
 		t.events[name] = e
 	}
 	e.Count++
-	e.Sum += value
+	if !math.IsNaN(value) && !math.IsInf(value, 0) { // it would take the others with it
+		e.Sum += value
+	}
 }
 
 // take is what was tracked since the last call.

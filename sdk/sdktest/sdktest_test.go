@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/open-feature/go-sdk/openfeature"
@@ -167,4 +168,28 @@ func TestNonsenseEndsTheTest(t *testing.T) {
 			test.do(sdktest.New(tb, nil))
 		})
 	}
+}
+
+// Counts stay until they are asked for.
+func TestCountsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		flags := sdktest.New(t, map[string]any{"f": true})
+		api := isolated.NewAPI()
+		if err := api.SetProviderAndWait(context.Background(), flags); err != nil {
+			t.Fatal(err)
+		}
+		c := api.NewClient()
+		c.Boolean(context.Background(), "f", false, openfeature.EvaluationContext{})
+		c.Track(context.Background(), "buy", openfeature.EvaluationContext{}, openfeature.NewTrackingEventDetails(3))
+		time.Sleep(time.Minute)
+		if err := api.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if n := flags.Evaluations("f")["on"]; n != 1 {
+			t.Errorf("%d evaluations, want 1", n)
+		}
+		if got := flags.Tracked("buy"); got.Count != 1 || got.Sum != 3 {
+			t.Errorf("tracked %v", got)
+		}
+	})
 }

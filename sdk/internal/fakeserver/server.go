@@ -51,6 +51,7 @@ type Server struct {
 
 	refuseReport *connect.Error
 	answerLost   bool
+	refuseCounts bool
 }
 
 // state is what a snapshot holds, by key.
@@ -456,6 +457,9 @@ func (s *state) fold(c *plimsollv1.StateChange) {
 func (s *Server) Report(_ context.Context, r *connect.Request[plimsollv1.ReportRequest]) (*connect.Response[plimsollv1.ReportResponse], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.refuseCounts && len(r.Msg.Evaluations)+len(r.Msg.Tracked) > 0 {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("counts are refused"))
+	}
 	if s.answerLost || s.refuseReport == nil {
 		s.reports = append(s.reports, r.Msg)
 	}
@@ -471,6 +475,13 @@ func (s *Server) RefuseReports(err *connect.Error, taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuseReport, s.answerLost = err, taken
+}
+
+// RefuseCounts has reports with counts be invalid.
+func (s *Server) RefuseCounts() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuseCounts = true
 }
 
 // Reports are the reports that were taken, in order.

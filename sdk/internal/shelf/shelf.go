@@ -62,6 +62,7 @@ type Shelf struct {
 	mine    *plimsollv1.CachedSnapshot
 	stamp   fs.FileInfo
 	reasons map[string]bool // that were logged since a write succeeded
+	latest  time.Time       // when, by its own words, the newest file was saved
 }
 
 // New is the shelf of a namespace in a folder, which is made when it is needed.
@@ -285,7 +286,16 @@ func (s *Shelf) save(saved Saved, lowered time.Time) error {
 	case compare(there.GetPosition(), saved.Set) == 0 && s.isNewest(path, there):
 		return nil
 	}
+	// Later than all that was there, whatever the clock says: the latest is what
+	// the next start begins with.
 	saved.at = time.Now()
+	if s.latest.IsZero() {
+		s.latest = s.newest()
+	}
+	if !saved.at.After(s.latest) {
+		saved.at = s.latest.Add(time.Nanosecond)
+	}
+	s.latest = saved.at
 	s.mine, s.stamp = nil, nil
 	if err := writeFile(path, filepath.Join(s.dir, "."+s.label()+".tmp"), kept, saved); err != nil {
 		return err
@@ -315,6 +325,20 @@ func (s *Shelf) holds(path string) *plimsollv1.CachedSnapshot {
 	}
 	s.remember(path, header)
 	return header
+}
+
+// newest is when the newest file of all stores was saved, by its own words.
+func (s *Shelf) newest() (latest time.Time) {
+	paths, err := s.paths()
+	if err != nil {
+		return latest
+	}
+	for _, path := range paths {
+		if at, ok := savedAt(path); ok && at.After(latest) {
+			latest = at
+		}
+	}
+	return latest
 }
 
 func (s *Shelf) remember(path string, header *plimsollv1.CachedSnapshot) {
