@@ -317,7 +317,7 @@ func TestEventsAfterAQuickRestart(t *testing.T) {
 		a.server.Put(map[string]string{"f": on})
 		a.start()
 		a.after(time.Second)
-		a.network.Hang("a", true) // the last report takes its time
+		a.server.DelayReports(900 * time.Millisecond) // the last one included
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -327,7 +327,7 @@ func TestEventsAfterAQuickRestart(t *testing.T) {
 		if err := a.provider.Init(nobody); err != nil {
 			t.Fatal(err)
 		}
-		a.network.Hang("a", false)
+		a.server.DelayReports(0)
 		<-ended
 		a.after(30 * time.Second)
 		a.told()

@@ -52,6 +52,7 @@ type Server struct {
 	refuseReport *connect.Error
 	answerLost   bool
 	refuseCounts bool
+	reportDelay  time.Duration
 }
 
 // state is what a snapshot holds, by key.
@@ -454,7 +455,15 @@ func (s *state) fold(c *plimsollv1.StateChange) {
 }
 
 // Report is SyncService.Report: it keeps what is reported.
-func (s *Server) Report(_ context.Context, r *connect.Request[plimsollv1.ReportRequest]) (*connect.Response[plimsollv1.ReportResponse], error) {
+func (s *Server) Report(ctx context.Context, r *connect.Request[plimsollv1.ReportRequest]) (*connect.Response[plimsollv1.ReportResponse], error) {
+	s.mu.Lock()
+	delay := s.reportDelay
+	s.mu.Unlock()
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuseCounts && len(r.Msg.Evaluations)+len(r.Msg.Tracked) > 0 {
@@ -475,6 +484,13 @@ func (s *Server) RefuseReports(err *connect.Error, taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuseReport, s.answerLost = err, taken
+}
+
+// DelayReports has every Report take its time.
+func (s *Server) DelayReports(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reportDelay = d
 }
 
 // RefuseCounts has reports with counts be invalid.
