@@ -65,4 +65,11 @@
 // Where it names none, any may have: its metadata "level" then holds the new
 // level of degradation, if that is what moved. Events that wait while a handler
 // is slow are merged, so the newest is what counts.
+//
+// # The end
+//
+// A provider that is shut down tells so by a last STALE and in the log, and goes on
+// serving what it has seen last. OpenFeature shuts a provider down some time after
+// it was replaced, even if it is bound again by then. So make a new provider instead
+// of binding a replaced one again.
 package sdk

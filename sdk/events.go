@@ -18,6 +18,8 @@ const (
 	// initSettles is how long after Init OpenFeature has surely fired its own
 	// READY, which would hide a STALE sent before it.
 	initSettles = 100 * time.Millisecond
+	// shutDown is the message of the last event of a run.
+	shutDown = "the provider was shut down"
 	// metadataLevel is the event metadata that holds a new level.
 	metadataLevel = "level"
 )
@@ -26,15 +28,19 @@ const (
 // blocks: what waits is merged, so that nothing is lost and memory stays
 // bounded when nobody listens. Nothing is told before Init has returned.
 type mailbox struct {
-	// out is what OpenFeature reads. It is never closed, since a provider may
-	// be initialized again.
+	// out is what OpenFeature reads. It has room for one, so that the last word of
+	// a run stays there for whoever listens. It is never closed, since a provider
+	// may be initialized again.
 	out chan openfeature.Event
 
 	mu sync.Mutex
-	// opened is the run whose Init has returned last; nil: none, or it is over.
-	opened *run
+	// opened is the newest run of which an Init has returned, and closed the newest
+	// that is over: the mailbox is open while the first is higher.
+	opened, closed int
 	// trouble is why the state is not live; nil if it is.
 	trouble error
+	// toldStale is whether STALE was the last that was told of the state.
+	toldStale bool
 	// What waits to be told.
 	statusWaits bool
 	keys        map[string]struct{}
@@ -46,7 +52,7 @@ type mailbox struct {
 
 func newMailbox() *mailbox {
 	return &mailbox{
-		out:     make(chan openfeature.Event),
+		out:     make(chan openfeature.Event, 1),
 		trouble: errors.New("no server has answered yet"),
 		wake:    make(chan struct{}, 1),
 		remind:  make(chan struct{}, 1),
@@ -61,32 +67,50 @@ func signal(c chan struct{}) {
 	}
 }
 
-// open lets events out. OpenFeature fires READY itself after an Init; if the
-// state is not live then, STALE follows.
-func (m *mailbox) open(r *run) {
+// open lets the events of a run out. OpenFeature fires READY itself after an Init;
+// if the state is not live then, STALE follows.
+func (m *mailbox) open(run int) {
 	m.mu.Lock()
-	m.opened = r
+	m.opened = max(m.opened, run)
 	m.mu.Unlock()
 	signal(m.remind)
 }
 
-// close forgets what waits, until the next open. The end of a run may come when
-// the next one is open already.
-func (m *mailbox) close(r *run) {
+// isOpen tells whether events are let out; m.mu is held.
+func (m *mailbox) isOpen() bool { return m.opened > m.closed }
+
+// close ends a run, whose deliver has returned. Unless a later one is open already
+// it forgets what waits, and leaves the last word for whoever listens: that of a
+// provider that still is bound, nothing will come any more.
+func (m *mailbox) close(run int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.opened != r {
+	wasOpen := m.isOpen()
+	m.closed = run
+	if m.isOpen() {
 		return
 	}
-	m.opened, m.statusWaits = nil, false
+	m.statusWaits = false
 	m.keys, m.keysOverrun, m.level = nil, false, nil
+	if !wasOpen {
+		return
+	}
+	select {
+	case <-m.out: // nobody listened
+	default:
+	}
+	m.toldStale = true
+	m.out <- openfeature.Event{
+		ProviderName: providerName, EventType: openfeature.ProviderStale,
+		ProviderEventDetails: openfeature.ProviderEventDetails{Message: shutDown},
+	}
 }
 
 // status says that the state is live (nil), or why it is not.
 func (m *mailbox) status(trouble error) {
 	m.mu.Lock()
 	m.trouble = trouble
-	m.statusWaits = m.opened != nil
+	m.statusWaits = m.isOpen()
 	m.mu.Unlock()
 	signal(m.wake)
 }
@@ -95,7 +119,7 @@ func (m *mailbox) status(trouble error) {
 func (m *mailbox) changed(keys []string, level *float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.opened == nil {
+	if !m.isOpen() {
 		return
 	}
 	if level != nil {
@@ -138,18 +162,19 @@ func (m *mailbox) deliver(ctx context.Context) {
 		case <-m.remind:
 			settled.Reset(initSettles)
 		case <-settled.C:
-			m.repeatTrouble()
+			m.repeatStatus()
 		case out <- next:
 			waits = false
 		}
 	}
 }
 
-// repeatTrouble lets STALE follow the READY that OpenFeature fired by itself.
-func (m *mailbox) repeatTrouble() {
+// repeatStatus lets STALE follow the READY that OpenFeature fired by itself, or
+// READY a STALE of the run before that was heard only now.
+func (m *mailbox) repeatStatus() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.statusWaits = m.statusWaits || m.trouble != nil
+	m.statusWaits = m.statusWaits || m.trouble != nil || m.toldStale
 }
 
 // take is the next event to tell, if there is one: first whether the state is
@@ -160,7 +185,7 @@ func (m *mailbox) take() (e openfeature.Event, ok bool) {
 	e = openfeature.Event{ProviderName: providerName, EventType: openfeature.ProviderConfigChange}
 	switch {
 	case m.statusWaits:
-		m.statusWaits = false
+		m.statusWaits, m.toldStale = false, m.trouble != nil
 		if m.trouble == nil {
 			e.EventType, e.Message = openfeature.ProviderReady, "the flags are live"
 		} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -336,6 +337,97 @@ func TestEventsAfterAQuickRestart(t *testing.T) {
 		if kinds, _ := a.told(); len(kinds) == 0 {
 			t.Error("a change was told to nobody")
 		}
+		a.server.Stop()
+		a.after(time.Minute)
+		if kinds, _ := a.told(); len(kinds) == 0 || kinds[0] != openfeature.ProviderStale {
+			t.Errorf("told %v of an outage", kinds)
+		}
 		a.provider.Shutdown()
 	})
+}
+
+// The last word of a run that is heard only in the next one does not stand.
+func TestReadyAgainAfterTheLastWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "flags.json")
+		if err := os.WriteFile(path, []byte(`{"flags":{"f":`+on+`}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := sdk.NewProvider(sdk.WithFile(path), sdk.WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := p.Init(nobody); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			p.Shutdown()
+		}
+		told := func() (e openfeature.Event) {
+			select {
+			case e = <-p.EventChannel():
+			case <-time.After(time.Second):
+			}
+			return e
+		}
+		if e := told(); e.EventType != openfeature.ProviderStale || e.Message != "the provider was shut down" {
+			t.Errorf("told %+v, want the last word", e)
+		}
+		if err := p.Init(nobody); err != nil {
+			t.Fatal(err)
+		}
+		defer p.Shutdown()
+		if e := told(); e.EventType != openfeature.ProviderReady {
+			t.Errorf("told %+v, want READY", e)
+		}
+	})
+}
+
+// OpenFeature shuts a replaced provider down in a goroutine, which may come after
+// the provider is bound again. That it stands still is not hidden then.
+func TestShutdownOfAProviderThatIsBound(t *testing.T) {
+	for name, do := range map[string]func(a *app){
+		"replaced and bound again": func(a *app) {
+			_ = a.api.SetProviderAndWait(context.Background(), openfeature.NoopProvider{})
+			// Whether that shutdown comes within this Init or after it is open.
+			_ = a.api.SetProviderAndWait(context.Background(), a.provider)
+		},
+		"right after an Init": func(a *app) {
+			a.server.Stop()
+			_ = a.api.SetProviderAndWait(context.Background(), a.provider, openfeature.WithDomain("x"))
+			a.provider.Shutdown()
+		},
+		"later": func(a *app) {
+			a.after(time.Minute)
+			a.provider.Shutdown()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, a *app) {
+				a.server.Put(map[string]string{"f": on})
+				a.start()
+				a.after(time.Second)
+				do(a)
+				a.after(time.Minute)
+				if a.server.Streams() > 0 {
+					a.wantState(openfeature.ReadyState) // the shutdown came before the Init
+					return
+				}
+				kinds, events := a.told()
+				told := false // in whatever order, as OpenFeature calls each handler in a goroutine
+				for i, kind := range kinds {
+					told = told || kind == openfeature.ProviderStale && events[i].Message == "the provider was shut down"
+				}
+				if s := a.client.State(); s != openfeature.StaleState || !told {
+					t.Errorf("state %s, told %v %+v", s, kinds, events)
+				}
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				if n := strings.Count(a.log.String(), "the provider was shut down"); n != 1 {
+					t.Errorf("logged %d times:\n%s", n, &a.log)
+				}
+			})
+		})
+	}
 }

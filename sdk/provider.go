@@ -84,7 +84,8 @@ type localSource interface {
 
 // run is the time between an Init and the Shutdown that follows.
 type run struct {
-	stop context.CancelFunc
+	number int // from 1 on
+	stop   context.CancelFunc
 	// stopped is whether stop was called; guarded by Provider.mu.
 	stopped bool
 	// done is closed when all goroutines of the run have ended.
@@ -101,6 +102,7 @@ func NewProvider(options ...Option) (*Provider, error) {
 	p := newProvider(c)
 	if c.file != "" {
 		p.local = newFileFollower(c.file, c.log, p.observe)
+		p.counts = nil // there is nobody to tell
 		return p, nil
 	}
 	p.bootstrap = c.bootstrap
@@ -200,18 +202,15 @@ func (p *Provider) Init(c openfeature.EvaluationContext) error {
 // all share one stream. It may be called again after a shutdown.
 func (p *Provider) InitWithContext(ctx context.Context, _ openfeature.EvaluationContext) error {
 	r := p.start()
-	defer p.events.open(r)
-	select {
-	case <-p.settled:
-		if err := p.awaitLive(ctx, r); err != nil {
-			return err
-		}
-	case <-r.done:
+	defer p.events.open(r.number)
+	if err := p.await(ctx, r); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	stopped := r.stopped
+	p.mu.Unlock()
+	if stopped {
 		return errShutDown
-	case <-ctx.Done():
-		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return canceled(ctx)
-		}
 	}
 	if p.set.Load() == nil && p.local == nil {
 		p.log.Warn("no flags yet: callers get their own defaults until a server answers")
@@ -223,7 +222,21 @@ func canceled(ctx context.Context) error {
 	return fmt.Errorf("sdk: waiting for the first flags: %w", ctx.Err())
 }
 
-// awaitLive waits for live flags as long as Init does.
+// await waits for what is on disk, and then for live flags as long as Init does.
+func (p *Provider) await(ctx context.Context, r *run) error {
+	select {
+	case <-p.settled:
+		return p.awaitLive(ctx, r)
+	case <-r.done:
+	case <-ctx.Done():
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return canceled(ctx)
+		}
+	}
+	return nil
+}
+
+// awaitLive waits for live flags, or the end of the run.
 func (p *Provider) awaitLive(ctx context.Context, r *run) error {
 	wait := defaultInitTimeout
 	switch {
@@ -239,7 +252,6 @@ func (p *Provider) awaitLive(ctx context.Context, r *run) error {
 	select {
 	case <-p.first:
 	case <-r.done:
-		return errShutDown
 	case <-ctx.Done():
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return canceled(ctx)
@@ -257,7 +269,10 @@ func (p *Provider) start() *run {
 		return p.run
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r := &run{stop: stop, done: make(chan struct{})}
+	r := &run{number: 1, stop: stop, done: make(chan struct{})}
+	if p.run != nil {
+		r.number = p.run.number + 1
+	}
 	go p.work(ctx, r, p.run)
 	p.run = r
 	return r
@@ -276,7 +291,7 @@ func (p *Provider) work(ctx context.Context, r, before *run) {
 	}
 	p.follow(ctx)
 	beside.Wait()
-	p.events.close(r)
+	p.events.close(r.number)
 	if p.transport != nil {
 		p.transport.CloseIdleConnections()
 	}
@@ -322,8 +337,8 @@ func (p *Provider) Shutdown() { _ = p.ShutdownWithContext(context.Background()) 
 
 // ShutdownWithContext ends the stream and everything else that runs for the
 // provider, and waits for that; an error says that the context ended before.
-// Evaluation goes on with the flags seen last. It may be called any number of
-// times, and before Init.
+// Evaluation goes on with the flags seen last, and OpenFeature's state is STALE if
+// it still listens. It may be called any number of times, and before Init.
 //
 // OpenFeature shuts a provider that was replaced down at some time after that. So
 // do not bind a replaced provider again: make a new one.
@@ -332,7 +347,7 @@ func (p *Provider) ShutdownWithContext(ctx context.Context) error {
 	r := p.run
 	if r != nil {
 		if !r.stopped {
-			p.log.Info("the provider is shut down: it serves what it has seen last")
+			p.log.Info(shutDown + ": it serves what it has seen last")
 		}
 		r.stopped = true
 		r.stop()

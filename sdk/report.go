@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ const (
 	// that is told, in bytes.
 	maxOutcomes    = 900
 	maxVariantName = 1024
+	otherVariants  = "(other)"
 	// maxReportPause bounds how long a server may ask to be left alone.
 	maxReportPause = time.Minute
 )
@@ -81,10 +83,13 @@ type reporter struct {
 	// sent again as it was, so that its counts count once.
 	unsent *plimsollv1.ReportRequest
 	failed error // of the last report, as it was logged
-	// quiet is until when a server asked to be left alone.
-	quiet   time.Time
+	// quietAt is the server that asked last to be left alone, until quiet.
 	quietAt *follow.Endpoint
+	quiet   time.Time
 }
+
+// errQuiet is why nothing is reported: the server asked to be left alone.
+var errQuiet = errors.New("the server takes no reports for a while")
 
 // observe notes what the process has applied. A change that was made by hand is
 // acknowledged soon; a level that moved by itself rides on the next report.
@@ -166,12 +171,7 @@ func (r *reporter) run(ctx context.Context) {
 		}
 		if err != nil && !waits && ctx.Err() == nil {
 			waits = true
-			pause := retryReport/2 + r.jitter(retryReport/2)
-			if wait := retryAfter(err); wait > 0 {
-				pause = wait + r.jitter(wait/2)
-				r.quiet, r.quietAt = time.Now().Add(pause), r.watched()
-			}
-			soon.Reset(pause)
+			soon.Reset(retryReport/2 + r.jitter(retryReport/2))
 		}
 	}
 }
@@ -208,13 +208,13 @@ func (r *reporter) collect() {
 	r.events = r.tracked.take()
 }
 
-// addOutcome adds a count, within what a server takes: a variant whose name is too
-// long, or that is one of too many, counts without its name.
+// addOutcome adds a count, within what a server takes: variants whose name is too
+// long, or that are too many, are counted together.
 func addOutcome(e *plimsollv1.EvaluationCounts, c flag.Count) {
 	if len(c.Variant) > maxVariantName || len(e.Outcomes) >= maxOutcomes {
-		c.Variant = ""
-		for _, o := range e.Outcomes {
-			if o.Variant == "" && o.Reason == string(c.Reason) {
+		c.Variant = otherVariants
+		for _, o := range slices.Backward(e.Outcomes) { // those of too many come last
+			if o.Variant == otherVariants && o.Reason == string(c.Reason) {
 				o.Count += c.N
 				return
 			}
@@ -224,15 +224,15 @@ func addOutcome(e *plimsollv1.EvaluationCounts, c flag.Count) {
 }
 
 // report tells everything there is to tell, in as many requests as it takes. It
-// does nothing while no server is watched.
+// does nothing while no server is watched, or one that asked to be left alone.
 func (r *reporter) report(ctx context.Context, leaving bool) error {
-	if time.Now().Before(r.quiet) && r.watched() == r.quietAt && !leaving {
-		return nil
-	}
 	for {
 		server, request := r.next(leaving)
 		if server == nil {
 			return nil
+		}
+		if server == r.quietAt && time.Now().Before(r.quiet) {
+			return errQuiet
 		}
 		if err := r.send(ctx, server, request); err != nil {
 			return err
@@ -241,13 +241,6 @@ func (r *reporter) report(ctx context.Context, leaving bool) error {
 			return nil
 		}
 	}
-}
-
-// watched is the server that is watched now; nil: none.
-func (r *reporter) watched() *follow.Endpoint {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.server
 }
 
 // retryAfter is how long a server that refused a report asks to be left alone.
@@ -315,6 +308,10 @@ func (r *reporter) send(ctx context.Context, server *follow.Endpoint, request *p
 	}
 	if err != nil {
 		r.note(server, err)
+		if wait := retryAfter(err); wait > 0 {
+			r.quietAt, r.quiet = server, time.Now().Add(wait+r.jitter(wait/2))
+			return errQuiet
+		}
 		return err
 	}
 	r.unsent, r.failed = nil, nil

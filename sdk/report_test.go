@@ -354,7 +354,7 @@ func TestReportsAreWithinLimits(t *testing.T) {
 		}
 		a.bool("long", false)
 		a.after(11 * time.Second)
-		sum := map[string]uint64{}
+		sum, others := map[string]uint64{}, map[string]uint64{}
 		for _, r := range a.server.Reports() {
 			for _, e := range r.Evaluations {
 				if len(e.Outcomes) > 1000 {
@@ -365,11 +365,14 @@ func TestReportsAreWithinLimits(t *testing.T) {
 						t.Errorf("a variant of %d bytes", len(o.Variant))
 					}
 					sum[e.FlagKey] += o.Count
+					if o.Variant == "(other)" {
+						others[e.FlagKey] += o.Count
+					}
 				}
 			}
 		}
-		if sum["many"] != 1200 || sum["long"] != 1 {
-			t.Errorf("counted %v", sum)
+		if sum["many"] != 1200 || sum["long"] != 1 || others["many"] < 200 || others["long"] != 1 {
+			t.Errorf("counted %v, of others %v", sum, others)
 		}
 	})
 }
@@ -390,6 +393,35 @@ func TestReportsHeedTheRetryDelay(t *testing.T) {
 		if n := len(a.server.Reports()) - before; n > 4 {
 			t.Errorf("%d reports in a minute to a server that asked for 15 s of peace", n)
 		}
+		a.server.RefuseReports(nil, false)
+		n := len(a.server.Reports())
+		a.after(23 * time.Second)
+		if len(a.server.Reports()) == n {
+			t.Error("it is left alone for longer than it asked")
+		}
+	})
+}
+
+// What one server asks for does not concern another.
+func TestTheRetryDelayIsOfOneServer(t *testing.T) {
+	inBubble(t, func(t *testing.T, a *app) {
+		b := fakeserver.New(t, a.network, "b", "store-1")
+		full := connect.NewError(connect.CodeResourceExhausted, errors.New("full"))
+		full.Meta().Set("Plimsoll-Retry-After", "30")
+		a.server.RefuseReports(full, true)
+		b.Stop()
+		a.provider = a.newProvider(sdk.WithEndpoints(b.URL()))
+		a.start()
+		a.after(12 * time.Second) // after the next regular report is due
+		if len(a.server.Reports()) != 1 {
+			t.Fatalf("%d reports", len(a.server.Reports()))
+		}
+		b.Start()
+		a.server.Stop()
+		a.after(3 * time.Second)
+		if b.Streams() != 1 || len(b.Reports()) == 0 {
+			t.Errorf("%d streams and %d reports at the other server", b.Streams(), len(b.Reports()))
+		}
 	})
 }
 
@@ -399,13 +431,21 @@ func TestNoNumberSpoilsASum(t *testing.T) {
 		for _, v := range []float64{100, math.NaN(), math.Inf(1), 50} {
 			a.provider.Track(t.Context(), "buy", nobody, openfeature.NewTrackingEventDetails(v))
 		}
-		a.after(11 * time.Second)
-		var tracked []*plimsollv1.TrackedEvent
-		for _, r := range a.server.Reports() {
-			tracked = append(tracked, r.Tracked...)
+		for range 2 {
+			a.provider.Track(t.Context(), "sell", nobody, openfeature.NewTrackingEventDetails(math.MaxFloat64))
 		}
-		if len(tracked) != 1 || tracked[0].Count != 4 || tracked[0].Sum != 150 {
-			t.Errorf("tracked %v", tracked)
+		a.after(11 * time.Second)
+		tracked := map[string]*plimsollv1.TrackedEvent{}
+		for _, r := range a.server.Reports() {
+			for _, e := range r.Tracked {
+				tracked[e.Name] = e
+			}
+		}
+		if e := tracked["buy"]; e.GetCount() != 4 || e.GetSum() != 150 {
+			t.Errorf("tracked %v", e)
+		}
+		if e := tracked["sell"]; e.GetCount() != 2 || e.GetSum() != math.MaxFloat64 {
+			t.Errorf("tracked %v", e)
 		}
 	})
 }

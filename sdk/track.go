@@ -25,7 +25,7 @@ var _ openfeature.Tracker = (*Provider)(nil)
 // their values. Both are sent to the server with the next report and shown in its
 // metrics; attributes and the context are not. Names beyond 500, and those of
 // more than 256 bytes, are counted together as "(other)". A value that is
-// not finite counts as 0.
+// not finite, or would make the sum so, counts as 0.
 func (p *Provider) Track(_ context.Context, name string, _ openfeature.EvaluationContext, details openfeature.TrackingEventDetails) {
 	p.tracked.add(name, details.Value())
 }
@@ -55,8 +55,8 @@ func (t *tracked) add(name string, value float64) {
 		t.events[name] = e
 	}
 	e.Count++
-	if !math.IsNaN(value) && !math.IsInf(value, 0) { // it would take the others with it
-		e.Sum += value
+	if sum := e.Sum + value; !math.IsNaN(sum) && !math.IsInf(sum, 0) { // else the others were lost with it
+		e.Sum = sum
 	}
 }
 

@@ -192,7 +192,7 @@ func (f *follower) list(ctx context.Context) error {
 	if _, err := f.scan(ctx, prefixServers, rev, func(kv *mvccpb.KeyValue) { putServer(servers, kv) }); err != nil {
 		return wrapEtcd("list the servers", err)
 	}
-	f.servers.Store(&servers)
+	f.servers.Store(f.servers.Load().listed(servers, f.now()))
 	view := make(map[string]*Snapshot, len(listed))
 	for ns, objects := range listed {
 		if _, alive := objects[objHead]; alive {
@@ -380,12 +380,15 @@ func (f *follower) foldRevision(view map[string]*Snapshot, rev int64, events []*
 // foldServer notes that a server has come, or gone. It is no state, so that it
 // need not wait for the rest of the revision.
 func (f *follower) foldServer(id string, ev *clientv3.Event) {
-	servers := maps.Clone(*f.servers.Load())
+	was := f.servers.Load()
+	servers := maps.Clone(was.live)
 	delete(servers, id)
 	if ev.Type == clientv3.EventTypePut {
-		putServer(servers, ev.Kv)
+		if putServer(servers, ev.Kv); servers[id] == nil { // it signs off
+			was = &roster{live: servers, lost: was.lost}
+		}
 	}
-	f.servers.Store(&servers)
+	f.servers.Store(was.listed(servers, f.now()))
 }
 
 func (f *follower) foldNamespace(view map[string]*Snapshot, ns string, rev int64, c *nsChanges) error {

@@ -58,14 +58,21 @@ func (s *Store) createIdentity(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err = s.client.Load().Txn(ctx).
+	resp, err := s.client.Load().Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(keyIdentity), "=", 0),
 			clientv3.Compare(clientv3.CreateRevision(objectKey(DefaultNamespace, objHead)), "=", 0),
 			clientv3.Compare(clientv3.CreateRevision(auditKey(DefaultNamespace, rec.GetSeq())), "=", 0)).
 		Then(append(ops, clientv3.OpPut(keyIdentity, string(value)))...).
 		Commit()
+	if err == nil && resp.Succeeded {
+		s.created.Store(true)
+	}
 	return wrapEtcd("create the store's identity", err)
 }
+
+// Created tells whether the store was created by this process: nobody can have
+// used its flags before.
+func (s *Store) Created() bool { return s.created.Load() }
 
 // randomHex returns n random bytes in hexadecimal.
 func randomHex(n int) string {

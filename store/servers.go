@@ -38,15 +38,67 @@ const (
 	renewEvery = serverTTL / 4
 	// revokeTimeout bounds how long a server takes to sign off.
 	revokeTimeout = 2 * time.Second
+	// lostFor is how long a server is remembered whose entry has ended without
+	// its signing off. By then, its clients have found another.
+	lostFor = 30 * time.Second
 )
+
+// roster are the servers, by id. It is immutable.
+type roster struct {
+	live map[string]*plimsollv1.StoredServer
+	lost map[string]lostServer
+}
+
+// lostServer is one that is listed no more, and has not signed off.
+type lostServer struct {
+	info *plimsollv1.StoredServer
+	at   time.Time
+}
+
+// listed is the roster once the servers that are listed are live. Those that
+// were before are lost.
+func (r *roster) listed(live map[string]*plimsollv1.StoredServer, now time.Time) *roster {
+	lost := make(map[string]lostServer)
+	for id, l := range r.lost {
+		if live[id] == nil && now.Sub(l.at) < lostFor {
+			lost[id] = l
+		}
+	}
+	for id, info := range r.live {
+		if live[id] == nil {
+			lost[id] = lostServer{info, now}
+		}
+	}
+	return &roster{live, lost}
+}
 
 // Servers are the servers that are registered, sorted by id. While etcd is out
 // of reach, they are those last seen.
 func (s *Store) Servers() []Server {
-	servers := *s.servers.Load()
+	servers := s.servers.Load().live
 	out := make([]Server, 0, len(servers))
 	for _, id := range slices.Sorted(maps.Keys(servers)) {
 		out = append(out, Server{id, servers[id]})
+	}
+	return out
+}
+
+// LostServers are the servers whose entries have ended within the last 30 s
+// without their signing off, sorted by id: they were killed, or cut off from
+// etcd, and may still have clients. One that has a successor at its address is
+// none.
+func (s *Store) LostServers() []Server {
+	r := s.servers.Load()
+	taken := make(map[string]bool, len(r.live))
+	for _, info := range r.live {
+		taken[info.GetAddress()] = true
+	}
+	now := s.now()
+	var out []Server
+	for _, id := range slices.Sorted(maps.Keys(r.lost)) {
+		if l := r.lost[id]; now.Sub(l.at) < lostFor && !taken[l.info.GetAddress()] {
+			out = append(out, Server{id, l.info})
+		}
 	}
 	return out
 }
@@ -166,7 +218,9 @@ func (r *registration) enter(ctx context.Context, client *clientv3.Client) error
 	return nil
 }
 
-// revoke removes the entry. If that fails, it goes with its lease.
+// revoke removes the entry. If that fails, it goes with its lease. Before that
+// the entry is emptied: who sees it end knows then that the server has signed
+// off.
 func (r *registration) revoke() {
 	client := r.client.Load()
 	if client == nil || r.lease == 0 {
@@ -174,14 +228,16 @@ func (r *registration) revoke() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), revokeTimeout)
 	defer cancel()
+	_, _ = client.Put(ctx, serverKey(r.server.ID), "", clientv3.WithLease(r.lease))
 	_, _ = client.Revoke(ctx, r.lease)
 }
 
-// putServer adds an entry; one that cannot be read is no server.
+// putServer adds an entry; one that cannot be read, or has no address, is no
+// server: it signs off.
 func putServer(servers map[string]*plimsollv1.StoredServer, kv *mvccpb.KeyValue) {
 	id, ok := splitServer(string(kv.Key))
 	info := new(plimsollv1.StoredServer)
-	if ok && proto.Unmarshal(kv.Value, info) == nil {
+	if ok && proto.Unmarshal(kv.Value, info) == nil && info.GetAddress() != "" {
 		servers[id] = info
 	}
 }

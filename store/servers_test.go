@@ -11,6 +11,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
@@ -58,6 +59,41 @@ func TestServersKnowEachOther(t *testing.T) {
 		t.Errorf("b has not signed off: %v, %v", resp, err)
 	}
 	seesServers(t, a, "[a@http://a]")
+	if lost := a.LostServers(); len(lost) != 0 {
+		t.Errorf("b has signed off, and is lost: %v", lost)
+	}
+}
+
+func TestAServerWhoseEntryEndsIsLost(t *testing.T) {
+	t.Parallel()
+	member := startMember(t, t.TempDir())
+	a := openOn(t, member)
+	if !a.Created() || openOn(t, member).Created() {
+		t.Error("the first one has created the store, not the second")
+	}
+	entry := func(id, address string) {
+		value, err := proto.Marshal(&plimsollv1.StoredServer{Address: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := member.Client().Put(t.Context(), store.Prefix+"servers/"+id, string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entry("b", "http://b")
+	seesServers(t, a, "[b@http://b]")
+	if _, err := member.Client().Delete(t.Context(), store.Prefix+"servers/b"); err != nil {
+		t.Fatal(err)
+	}
+	seesServers(t, a, "[]")
+	if lost := a.LostServers(); len(lost) != 1 || lost[0].ID != "b" || lost[0].Info.GetAddress() != "http://b" {
+		t.Errorf("lost %v", lost)
+	}
+	entry("successor", "http://b")
+	seesServers(t, a, "[successor@http://b]")
+	if lost := a.LostServers(); len(lost) != 0 {
+		t.Errorf("one with a successor is lost: %v", lost)
+	}
 }
 
 func TestALostRegistrationIsRenewed(t *testing.T) {

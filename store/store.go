@@ -62,8 +62,10 @@ type Store struct {
 	// view is the newest snapshot of every namespace; the map is replaced, not
 	// modified, and only by the goroutine that follows etcd.
 	view atomic.Pointer[map[string]*Snapshot]
-	// servers are those that are registered, by id; replaced as view is.
-	servers atomic.Pointer[map[string]*plimsollv1.StoredServer]
+	// servers are those that are registered, and were; replaced as view is.
+	servers atomic.Pointer[roster]
+	// created is set when this process has created the store.
+	created atomic.Bool
 	// viewChanged is closed, and replaced, whenever the view is.
 	viewChanged atomic.Pointer[chan struct{}]
 	// ready is closed once there is a view, from etcd or from the cache.
@@ -113,7 +115,7 @@ func Open(opts Options) (*Store, error) {
 		s.confirm = 5 * time.Second
 	}
 	s.view.Store(&map[string]*Snapshot{})
-	s.servers.Store(&map[string]*plimsollv1.StoredServer{})
+	s.servers.Store(new(roster))
 	changed := make(chan struct{})
 	s.viewChanged.Store(&changed)
 	s.identity.Store(&plimsollv1.StoredIdentity{})

@@ -46,7 +46,7 @@ func (l *lasting) Set(s string) error {
 	rest, total := strings.TrimPrefix(s, "-"), time.Duration(0)
 	if days, after, ok := strings.Cut(rest, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 || n > 1e5 {
+		if err != nil || !(n >= 0 && n <= 1e5) || strings.HasPrefix(after, "-") {
 			return fmt.Errorf("%q is no duration such as 30m, 2h or 1d12h", s)
 		}
 		total, rest = time.Duration(n*24*float64(time.Hour)), after

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -163,7 +164,11 @@ func (c *cli) look(ctx context.Context) (*view, error) {
 			if err := call(beside); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				v.notes = append(v.notes, fmt.Sprintf("%s: %s", what, c.client.Explain(err).Message))
+				why := c.client.Explain(err).Message
+				if errors.Is(beside.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+					why = fmt.Sprintf("no answer within %s", besideTimeout)
+				}
+				v.notes = append(v.notes, what+": "+why)
 			}
 		})
 	}
@@ -284,7 +289,9 @@ func (c *cli) printStatus(v *view, verbose bool) {
 		c.print.Printf("namespace %s at %s, %s, revision %d%s\n", output.Bold(output.Clean(s.GetNamespace().GetName())), output.Clean(c.client.Server()),
 			output.Count(int(s.GetNamespace().GetFlagCount()), "flag"), s.GetPosition().GetRevision(), readOnlyText(s))
 	}
-	if d := v.standing; d != nil {
+	if d := v.standing; d == nil {
+		c.print.Printf("level %s, %s\n", degrade.Level(s.GetLevelMillionths()), output.Count(int(s.GetOverrideCount()), "override"))
+	} else {
 		c.print.Printf("\n")
 		c.printPinned(d)
 		c.print.Printf("%s%s\n", d.levelLine(), map[bool]string{true: output.Faint(" (nothing is shed)")}[d.level == 0])

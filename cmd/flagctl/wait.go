@@ -23,6 +23,9 @@ const (
 	// to every longestPoll.
 	firstPoll   = 100 * time.Millisecond
 	longestPoll = 500 * time.Millisecond
+	// newFor is how long a server does not know yet who is there: processes that
+	// lost its predecessor come back within 8 s, and report every 10 s.
+	newFor = 18 * time.Second
 	// mostLaggards is how many processes are named that lag behind.
 	mostLaggards = 20
 )
@@ -149,12 +152,41 @@ func (w *waiter) over(ctx context.Context) bool {
 	return w.complete() || w.refused() || ctx.Err() != nil
 }
 
-// complete tells whether every live process has applied the change. While a
-// server cannot be reached nobody knows who reports to it; one that has died is
-// gone from the list within seconds.
+// complete tells whether every live process has applied the change. That is not
+// known while a server is new, or cannot be reached and has never told who
+// reports to it.
 func (w *waiter) complete() bool {
-	return w.last != nil && w.lost == nil && w.last.GetApplied() >= w.last.GetLive() && w.last.GetUnknown() == 0 &&
-		!slices.ContainsFunc(w.last.GetServers(), func(s *plimsollv1.FleetServer) bool { return s.GetUnreachable() != "" })
+	return w.last != nil && w.lost == nil && w.last.GetApplied() >= w.last.GetLive() && w.last.GetUnknown() == 0 && w.newest() == nil &&
+		!slices.ContainsFunc(w.last.GetServers(), func(s *plimsollv1.FleetServer) bool {
+			return s.GetUnreachable() != "" && s.GetClients() == 0
+		})
+}
+
+// newest is the server that was started last, if it does not know yet who is
+// there. One that does not tell for how long it has been taking reports needs no
+// time for that: it has created its store, or is an older one.
+func (w *waiter) newest() *plimsollv1.FleetServer {
+	var found *plimsollv1.FleetServer
+	for _, s := range w.last.GetServers() {
+		age := s.GetReportingFor()
+		if age != nil && age.AsDuration() <= newFor && (found == nil || age.AsDuration() < found.GetReportingFor().AsDuration()) {
+			found = s
+		}
+	}
+	return found
+}
+
+// newText says why a server does not know who is there; empty: every one does.
+func (w *waiter) newText() string {
+	s := w.newest()
+	if s == nil {
+		return ""
+	}
+	name := "the server"
+	if len(w.last.GetServers()) > 1 {
+		name += " at " + output.Clean(s.GetAddress())
+	}
+	return fmt.Sprintf("%s was started %s ago: it does not know yet who is there", name, output.Span(s.GetReportingFor().AsDuration()))
 }
 
 // refused tells whether asking again is of no use.
@@ -169,6 +201,8 @@ func (w *waiter) progress() string {
 		return ""
 	case w.last.GetUnknown() > 0:
 		return fmt.Sprintf("waiting: %s applied it, %s unknown, %s", w.share(), output.Number(int(w.last.GetUnknown())), waited)
+	case w.last.GetApplied() >= w.last.GetLive() && w.newest() != nil:
+		return fmt.Sprintf("waiting: %s, %s", w.newText(), waited)
 	default:
 		return fmt.Sprintf("waiting: %s applied it, %s", w.share(), waited)
 	}
@@ -216,11 +250,14 @@ func speedText(r *plimsollv1.GetRolloutResponse) string {
 	return fmt.Sprintf("; half within %s, 99 %% within %s, the slowest %s", span(r.GetP50()), span(r.GetP99()), span(r.GetSlowest()))
 }
 
-// unknownText says of how many processes nothing is known, and why.
+// unknownText says of how many processes nothing is known, and why. Those that
+// no server that cannot be reached has had were refused by one that can.
 func unknownText(n int, servers []*plimsollv1.FleetServer) string {
 	var addresses []string
+	lost := 0
 	for _, s := range servers {
 		if s.GetUnreachable() != "" && s.GetClients() > 0 {
+			lost += int(s.GetClients())
 			addresses = append(addresses, output.Clean(s.GetAddress()))
 		}
 	}
@@ -231,7 +268,15 @@ func unknownText(n int, servers []*plimsollv1.FleetServer) string {
 	if len(addresses) > 1 {
 		to = "servers that cannot be reached"
 	}
-	return fmt.Sprintf("%s %s to %s (%s): unknown", processesText(n), verb, to, strings.Join(addresses, ", "))
+	refused := max(0, n-lost)
+	text := fmt.Sprintf("%s %s to %s (%s): unknown", processesText(n-refused), verb, to, strings.Join(addresses, ", "))
+	switch {
+	case lost == 0:
+		return fmt.Sprintf("%s too many for a server to take their reports: unknown", processesText(n))
+	case refused > 0:
+		text += fmt.Sprintf("; %s too many for a server to take their reports: unknown", processesText(refused))
+	}
+	return text
 }
 
 func (w *waiter) showLaggards() {
@@ -311,6 +356,9 @@ func (w *waiter) failure(ctx context.Context) error {
 		far = w.share() + " applied it"
 		if n := w.last.GetUnknown(); n > 0 {
 			far += fmt.Sprintf(", of %s it is not known", output.Number(int(n)))
+		}
+		if text := w.newText(); text != "" {
+			far += "; " + text
 		}
 	}
 	fate := "the change was made and stays"

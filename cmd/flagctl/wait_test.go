@@ -236,6 +236,56 @@ func TestWait(t *testing.T) {
 			took: 30 * time.Second,
 		},
 		{
+			name: "a server that cannot be reached, whose processes have moved",
+			rollout: func(_ context.Context, after time.Duration, _ int64) (*plimsollv1.GetRolloutResponse, error) {
+				return &plimsollv1.GetRolloutResponse{Live: 14, Applied: 14, Servers: peer}, nil
+			},
+			stdout: setOn + "applied by 14 of 14 processes\n",
+			stderr: "warning: server fedcba98 at http://b:8013 in zone eu-2 cannot be reached: connection refused; 14 processes reported to it\n",
+		},
+		{
+			name: "a server that could never be asked",
+			rollout: func(context.Context, time.Duration, int64) (*plimsollv1.GetRolloutResponse, error) {
+				return &plimsollv1.GetRolloutResponse{Live: 3, Applied: 3, Servers: []*plimsollv1.FleetServer{{Id: "b", Address: "http://b:8013", Unreachable: "connection refused"}}}, nil
+			},
+			args: []string{"--wait-timeout", "5s"},
+			code: exitUnconfirmed, stdout: setOn + "applied by 3 of 3 processes\n",
+			stderr: "warning: server b at http://b:8013 cannot be reached: connection refused\n" +
+				"flagctl: set x: waited 5s: 3 of 3 processes have applied it; the change was made and stays\n" +
+				"hint: `flagctl clients --lagging` shows how it goes on\n",
+			took: 5 * time.Second,
+		},
+		{
+			name: "processes that were refused",
+			rollout: func(context.Context, time.Duration, int64) (*plimsollv1.GetRolloutResponse, error) {
+				return &plimsollv1.GetRolloutResponse{Live: 3, Applied: 3, Unknown: 2}, nil
+			},
+			args: []string{"--wait-timeout", "5s"},
+			code: exitUnconfirmed, stdout: setOn + "applied by 3 of 3 processes\n2 processes too many for a server to take their reports: unknown\n",
+			stderr: "flagctl: set x: waited 5s: 3 of 3 processes have applied it, of 2 it is not known; the change was made and stays\n" +
+				"hint: `flagctl clients --lagging` shows how it goes on\n",
+			took: 5 * time.Second,
+		},
+		{
+			name: "a server that was just started, at first",
+			rollout: func(_ context.Context, after time.Duration, _ int64) (*plimsollv1.GetRolloutResponse, error) {
+				return &plimsollv1.GetRolloutResponse{Live: 3, Applied: 3, Servers: []*plimsollv1.FleetServer{{Id: "a", ReportingFor: durationpb.New(13*time.Second + after)}}}, nil
+			},
+			stdout: setOn + "applied by 3 of 3 processes\n",
+			took:   -1, // between 5 s and half a second later
+		},
+		{
+			name: "a server that was just started, until the end",
+			rollout: func(_ context.Context, after time.Duration, _ int64) (*plimsollv1.GetRolloutResponse, error) {
+				return &plimsollv1.GetRolloutResponse{Servers: []*plimsollv1.FleetServer{{Id: "a", ReportingFor: durationpb.New(3 * time.Second)}}}, nil
+			},
+			args: []string{"--wait-timeout", "5s"},
+			code: exitUnconfirmed, stdout: setOn + "no process reports to this server yet\n",
+			stderr: "flagctl: set x: waited 5s: 0 of 0 processes have applied it; the server was started 3 s ago: it does not know yet who is there; the change was made and stays\n" +
+				"hint: `flagctl clients --lagging` shows how it goes on\n",
+			took: 5 * time.Second,
+		},
+		{
 			name: "a server that is away for a while",
 			rollout: func(_ context.Context, after time.Duration, _ int64) (*plimsollv1.GetRolloutResponse, error) {
 				switch {

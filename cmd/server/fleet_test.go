@@ -201,11 +201,24 @@ func TestTwoServersAnswerForEachOthersProcesses(t *testing.T) {
 	if err != nil || !strings.Contains(strings.Join(status.Msg.GetWarnings(), "\n"), "at "+b.url+" cannot be reached") {
 		t.Errorf("status %v, %v", status, err)
 	}
-	await(t, "b's lease has ended", func() bool { return len(a.rollout(t, revision).GetServers()) == 1 })
+	// Its app finds another server: nothing is unknown any more, though b is
+	// still remembered.
+	seq++
+	if _, err := a.sync().Report(short(t), connect.NewRequest(&plimsollv1.ReportRequest{
+		Client: &plimsollv1.ClientInfo{InstanceId: "app", Service: "shop"}, Seq: seq, Applied: watch.Msg().GetPosition(),
+	})); err != nil {
+		t.Fatal(err)
+	}
+	if roll := a.rollout(t, revision); roll.GetUnknown() != 0 || roll.GetApplied() != 1 || len(roll.GetServers()) != 2 {
+		t.Errorf("when the app has moved %v", roll)
+	}
 
 	// One that ends in order signs off.
 	c := respawn(t, t.TempDir(), b.url, "--etcd", etcd)
-	await(t, "a knows c", func() bool { return len(a.rollout(t, 0).GetServers()) == 2 })
+	await(t, "a knows c in b's place", func() bool {
+		servers := a.rollout(t, 0).GetServers()
+		return len(servers) == 2 && servers[1].GetUnreachable() == "" && servers[1].GetReportingFor() != nil
+	})
 	if err := c.stop(); err != nil {
 		t.Errorf("c ended with %v\n%s", err, c.stderr)
 	}

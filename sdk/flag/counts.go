@@ -11,10 +11,10 @@ import (
 
 // Counts counts what the evaluations of a set, and of all sets that come from
 // it, had for an outcome. It is safe for concurrent use. An evaluation adds to a
-// counter that it shares with few others: counters are striped, and a goroutine
-// chooses its stripe by the address of its stack (as LongAdder of the JDK does
-// by thread; Doug Lea, 2011), so that cores do not contend for one cache
-// line.
+// counter that it shares with few others: where there are many evaluations,
+// counters are striped, and a goroutine chooses its stripe by the address of its
+// stack (as LongAdder of the JDK does by thread; Doug Lea, 2011), so that cores do
+// not contend for one cache line.
 type Counts struct {
 	mu      sync.Mutex
 	tallies []*tally // those that were opened
@@ -26,11 +26,7 @@ type Counts struct {
 const maxIdle = 3
 
 // NewCounts are counts at zero.
-func NewCounts() *Counts {
-	c := &Counts{}
-	c.unknown.stripes = make([]stripe, stripes)
-	return c
-}
+func NewCounts() *Counts { return &Counts{} }
 
 // Count is how many evaluations of a flag had one outcome.
 type Count struct {
@@ -85,8 +81,11 @@ func (s *Set) has(t *tally) bool {
 // tally counts the evaluations of a flag that served one variant, or none, by
 // their reason.
 type tally struct {
+	// first is the only stripe at first, since most flags are seldom evaluated.
+	first stripe
+	// more are those that a hot tally counts in from then on; nil: it is none.
+	more         atomic.Pointer[[]stripe]
 	key, variant string
-	stripes      []stripe
 
 	// What was collected already, and how many times in a row there was nothing
 	// new; guarded by Counts.mu.
@@ -97,25 +96,52 @@ type tally struct {
 // stripe is a cache line of counters by decider.
 type stripe [8]atomic.Uint64
 
-// stripes is how many a tally has: a power of two, several for each core, so that
-// two goroutines that run at the same time seldom share one.
+// hot is how many evaluations with the same decider make a tally hot.
+const hot = 4096
+
+// stripes is how many a hot tally has: a power of two, several for each core, so
+// that two goroutines that run at the same time seldom share one.
 var stripes = min(64, max(8, 4<<bits.Len(uint(runtime.GOMAXPROCS(0)-1))))
 
 // add counts one evaluation.
 func (t *tally) add(d decider) {
+	if t.here()[d&7].Add(1) == hot {
+		t.grow()
+	}
+}
+
+// here is the stripe that the calling goroutine counts in.
+func (t *tally) here() *stripe {
+	more := t.more.Load()
+	if more == nil {
+		return &t.first
+	}
 	var here byte
 	// Stacks are at least 2 KiB apart. The multiplication spreads them (Knuth,
 	// The Art of Computer Programming, volume 3, section 6.4).
 	h := uint32(uintptr(unsafe.Pointer(&here))>>11) * 2654435769
-	t.stripes[h>>26&uint32(len(t.stripes)-1)][d&7].Add(1)
+	return &(*more)[h>>26&uint32(len(*more)-1)]
+}
+
+// grow gives a tally all its stripes, unless it has them. The first one keeps what
+// it has, and what others are about to add to it.
+func (t *tally) grow() {
+	if t.more.Load() == nil {
+		more := make([]stripe, stripes)
+		t.more.CompareAndSwap(nil, &more)
+	}
 }
 
 // collect tells what is new, and whether anything is.
 func (t *tally) collect(each func(Count)) (news bool) {
+	var more []stripe
+	if m := t.more.Load(); m != nil {
+		more = *m
+	}
 	for d := range t.collected {
-		var sum uint64
-		for i := range t.stripes {
-			sum += t.stripes[i][d].Load()
+		sum := t.first[d].Load()
+		for i := range more {
+			sum += more[i][d].Load()
 		}
 		if n := sum - t.collected[d]; n > 0 {
 			t.collected[d] = sum
@@ -135,7 +161,9 @@ func (s *Set) countServed(key string, v *variant, d decider) {
 	if t == nil {
 		t = s.counts.open(&v.served, key, v.name)
 	}
-	t.add(d)
+	if t.here()[d&7].Add(1) == hot { // as t.add, which would be one more call
+		t.grow()
+	}
 }
 
 // countUnserved counts an evaluation that served the caller's default.
@@ -162,7 +190,7 @@ func (c *Counts) open(place *atomic.Pointer[tally], key, variant string) *tally 
 	if t := place.Load(); t != nil {
 		return t
 	}
-	t := &tally{key: key, variant: variant, stripes: make([]stripe, stripes)}
+	t := &tally{key: key, variant: variant}
 	c.tallies = append(c.tallies, t)
 	place.Store(t)
 	return t

@@ -171,6 +171,9 @@ func TestCountsAreExact(t *testing.T) {
 	if n := flag.Tallies(c); n > 2 {
 		t.Errorf("%d tallies for one outcome, though every version of the flag has it", n)
 	}
+	if all, ofHot := flag.Stripes(c); all < ofHot {
+		t.Errorf("%d stripes, want the tally hot by now", all)
+	}
 }
 
 // What is gone does not stay in memory, and what is not is never forgotten.
@@ -189,6 +192,33 @@ func TestOldCountsAreForgotten(t *testing.T) {
 	}
 	s.Bool("tiered", false, nil)
 	wantCounts(t, c, s, map[string]uint64{"tiered/on/STATIC": 1})
+}
+
+// Flags that are seldom evaluated cost little memory, however many cores there are.
+func TestSeldomCountedIsSmall(t *testing.T) {
+	c := flag.NewCounts()
+	var u flag.Update
+	for i := range 100 {
+		u.Flags = append(u.Flags, flag.Source{Key: fmt.Sprintf("f%d", i), JSON: staticFlag})
+	}
+	s := setOf(t, u).Counted(c)
+	for range 10 {
+		for i := range 100 {
+			s.Bool(fmt.Sprintf("f%d", i), false, nil)
+		}
+	}
+	if all, _ := flag.Stripes(c); all != 100 {
+		t.Errorf("%d stripes for 100 outcomes, want one each", all)
+	}
+	for range 10_000 {
+		s.Bool("f7", false, nil)
+	}
+	if all, ofHot := flag.Stripes(c); all != 99+ofHot {
+		t.Errorf("%d stripes with one hot outcome, want %d", all, 99+ofHot)
+	}
+	if n := collected(c, s)["f7/on/STATIC"]; n != 10_010 {
+		t.Errorf("counted %d, want 10010", n)
+	}
 }
 
 func TestCountingAllocatesNothing(t *testing.T) {

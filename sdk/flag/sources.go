@@ -15,8 +15,8 @@ import (
 // level at the revisions that they came with, which answers show. Where something
 // does not compile, the last brings it.
 //
-// Not given back is what the set itself no longer has: invalid tiers, and the older
-// text of a rule. A last good version that used it is compiled with the rule as it is
+// Not given back are open guards, which each process finds out by itself, and what
+// the set itself no longer has: invalid tiers, and the older text of a rule. A last good version that used it is compiled with the rule as it is
 // now, if it can be.
 func (s *Set) Sources() iter.Seq[Update] {
 	return func(yield func(Update) bool) {
@@ -71,9 +71,6 @@ func (s *Set) goodSources() []Update {
 	for id, c := range s.rules.all() {
 		first.addRule(id, Source{c.rule.name, c.rule.text})
 	}
-	for _, g := range s.guards.all() {
-		first.OpenGuards = append(first.OpenGuards, g)
-	}
 	first.sort()
 	return updates
 }
@@ -111,7 +108,6 @@ func (u *Update) sort() {
 	for _, list := range [][]Source{u.Flags, u.Evaluators, u.Segments} {
 		slices.SortFunc(list, func(a, b Source) int { return strings.Compare(a.Key, b.Key) })
 	}
-	slices.SortFunc(u.OpenGuards, func(a, b OpenGuard) int { return strings.Compare(a.Name, b.Name) })
 	slices.Sort(u.RemovedEvaluators)
 	slices.Sort(u.RemovedSegments)
 }

@@ -62,7 +62,7 @@ type Shelf struct {
 	mine    *plimsollv1.CachedSnapshot
 	stamp   fs.FileInfo
 	reasons map[string]bool // that were logged since a write succeeded
-	latest  time.Time       // when, by its own words, the newest file was saved
+	latest  time.Time       // when, by its own words, the newest file was saved; known while there is a lock
 }
 
 // New is the shelf of a namespace in a folder, which is made when it is needed.
@@ -267,7 +267,7 @@ func (s *Shelf) save(saved Saved, lowered time.Time) error {
 		if err != nil {
 			return err
 		}
-		s.lock = lock
+		s.lock, s.latest = lock, s.newest()
 	}
 	path := s.path(saved.Store)
 	kept := path + previous
@@ -275,7 +275,8 @@ func (s *Shelf) save(saved Saved, lowered time.Time) error {
 	case there == nil: // what cannot be read is not worth keeping
 		kept = ""
 	case compare(there.GetPosition(), saved.Set) > 0:
-		if !there.GetConfirmedAt().AsTime().Before(lowered) {
+		// A time to come is of a clock that was ahead: it does not tell.
+		if at := there.GetConfirmedAt().AsTime(); !at.Before(lowered) && !at.After(time.Now()) || lowered.IsZero() {
 			return nil
 		}
 		// Neither what is there nor what was before exists any more.
@@ -283,15 +284,13 @@ func (s *Shelf) save(saved Saved, lowered time.Time) error {
 			return err
 		}
 		kept = ""
-	case compare(there.GetPosition(), saved.Set) == 0 && s.isNewest(path, there):
+	case compare(there.GetPosition(), saved.Set) == 0 && there.GetPosition().GetFingerprint() == saved.Set.Fingerprint() &&
+		!there.GetConfirmedAt().AsTime().Before(s.latest):
 		return nil
 	}
 	// Later than all that was there, whatever the clock says: the latest is what
 	// the next start begins with.
 	saved.at = time.Now()
-	if s.latest.IsZero() {
-		s.latest = s.newest()
-	}
 	if !saved.at.After(s.latest) {
 		saved.at = s.latest.Add(time.Nanosecond)
 	}
@@ -305,7 +304,7 @@ func (s *Shelf) save(saved Saved, lowered time.Time) error {
 		s.reasons = nil
 		s.log.Info("the cache is written again", "folder", s.dir)
 	}
-	s.removeOld(path, saved.at)
+	s.removeOld(path, time.Now())
 	return nil
 }
 
@@ -349,23 +348,6 @@ func (s *Shelf) remember(path string, header *plimsollv1.CachedSnapshot) {
 // compare is positive if the position is later than the set's.
 func compare(p *plimsollv1.Position, set *flag.Set) int {
 	return cmp.Or(cmp.Compare(p.GetEpoch(), set.Epoch()), cmp.Compare(p.GetRevision(), set.Revision()))
-}
-
-// isNewest tells whether no other store's file was saved after this one.
-func (s *Shelf) isNewest(path string, own *plimsollv1.CachedSnapshot) bool {
-	paths, err := s.paths()
-	if err != nil {
-		return true
-	}
-	for _, other := range paths {
-		if other == path {
-			continue
-		}
-		if header, err := verify(other); err == nil && header.GetConfirmedAt().AsTime().After(own.GetConfirmedAt().AsTime()) {
-			return false
-		}
-	}
-	return true
 }
 
 // removeOld removes what was kept of other stores long ago.

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/plimsoll-dev/plimsoll/degrade"
@@ -185,6 +186,36 @@ func TestWhatIsSavedIsLoaded(t *testing.T) {
 	for path, want := range map[string]fs.FileMode{dir: 0o700 | fs.ModeDir, filepath.Join(dir, "shop-"+store1+".flags"): 0o600, filepath.Join(dir, "shop.lock"): 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s has mode %s, want %s (%v)", path, info.Mode(), want, err)
+		}
+	}
+}
+
+// Whatever the sources of a set have is saved: a field that is new to updates must
+// be saved too, or be named here.
+func TestEveryFieldOfAnUpdateIsSaved(t *testing.T) {
+	dir, now := t.TempDir(), time.Now().UTC().Round(0)
+	before, _ := rich(now).With(flag.Update{
+		Epoch: 2, Revision: 60, Fingerprint: 7,
+		Evaluators: []flag.Source{{Key: "bad", JSON: `{"no-such-operator":[1]}`}}, RemovedEvaluators: []string{"eu"},
+		Segments: []flag.Source{{Key: "bad", JSON: `{"no-such-operator":[1]}`}}, RemovedSegments: []string{"staff"},
+		OpenGuards: []flag.OpenGuard{{Name: "db"}},
+	}, now)
+	save(t, dir, "shop", store1, before, false)
+	saved, _ := New(dir, "shop", slog.New(slog.DiscardHandler)).Load()
+	want, got := slices.Collect(before.Sources()), slices.Collect(saved.Set.Sources())
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the sources of what was saved: %s", diff)
+	}
+	for i := range reflect.TypeFor[flag.Update]().NumField() {
+		name := reflect.TypeFor[flag.Update]().Field(i).Name
+		switch name {
+		case "RemovedFlags", "RemovedOverrides": // what is gone is not in a set
+			continue
+		case "OpenGuards", "ClosedGuards": // are of a process
+			continue
+		}
+		if !slices.ContainsFunc(want, func(u flag.Update) bool { return !reflect.ValueOf(u).Field(i).IsZero() }) {
+			t.Errorf("no source has %s: it is not saved, or not tested", name)
 		}
 	}
 }
@@ -509,6 +540,19 @@ func TestUnchangedIsNotWritten(t *testing.T) {
 			t.Error("the same position was written again")
 		}
 	})
+}
+
+// A state of the same position in another history takes its place.
+func TestAnotherHistoryIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	for _, print := range []uint64{7, 8} {
+		s, _ := flag.Empty().With(flag.Update{Reset: true, Epoch: 1, Revision: 5, Fingerprint: print}, time.Now())
+		save(t, dir, "shop", store1, s, false)
+		saved, _ := New(dir, "shop", slog.New(slog.DiscardHandler)).Load()
+		if got := saved.Set.Fingerprint(); got != print {
+			t.Errorf("a start finds history %d, want %d", got, print)
+		}
+	}
 }
 
 func TestSeveralStores(t *testing.T) {

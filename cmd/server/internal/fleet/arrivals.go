@@ -26,13 +26,13 @@ type arrival struct {
 }
 
 // note takes note of the namespace's newest position. Where it does not follow
-// from the one before (the first one, another store, a lower head), nothing
-// that was known holds.
+// from the one before (the first one, another store, a head that is no higher),
+// nothing that was known holds.
 func (a *arrivals) note(to position, now time.Time) {
 	if to == a.at {
 		return
 	}
-	if to.store != a.at.store || to.epoch != a.at.epoch || to.revision < a.at.revision {
+	if to.store != a.at.store || to.epoch != a.at.epoch || to.revision <= a.at.revision {
 		*a = arrivals{at: to, base: to.revision}
 		return
 	}

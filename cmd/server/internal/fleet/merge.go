@@ -19,12 +19,17 @@ type view struct {
 	shares  []*share
 	members []member // merged, in no order
 	servers []*plimsollv1.FleetServer
+	// unknown counts the processes of which nothing is known now.
+	unknown uint32
 }
 
 // gather asks this server and its peers, and merges what they know. Whether a
 // process lags is decided here, by target.
 func (s *Service) gather(ctx context.Context, req *plimsollv1.GetShareRequest, target position) (*view, error) {
-	answers := s.Peers.ask(ctx, req)
+	answers, err := s.Peers.ask(ctx, req)
+	if err != nil {
+		return nil, api.Error(err)
+	}
 	own, err := s.Registry.share(req.GetNamespace(), req.GetRevision(), req.GetUsage(), req.GetFlagKeys())
 	if err != nil {
 		return nil, api.Error(err)
@@ -37,13 +42,14 @@ func (s *Service) gather(ctx context.Context, req *plimsollv1.GetShareRequest, t
 	for _, a := range answers {
 		server := described(a.server, a.share)
 		if a.share == nil {
-			server.Unreachable, server.Clients = a.err.Error(), uint32(a.lastClients)
+			server.Unreachable, server.Clients = a.err.Error(), uint32(len(a.last.reported))
 		} else {
 			v.shares = append(v.shares, a.share)
 		}
 		v.servers = append(v.servers, server)
 	}
 	v.members = merged(v.shares, target)
+	v.unknown = unknown(v.shares, answers, s.Peers.now())
 	return v, nil
 }
 
@@ -54,11 +60,17 @@ func merged(shares []*share, target position) []member {
 	for _, s := range shares {
 		n += len(s.members)
 	}
+	head := target
+	for _, s := range shares {
+		if s.position.store == head.store && !head.reaches(s.position) {
+			head = s.position
+		}
+	}
 	byID := make(map[string]int, n)
 	out := make([]member, 0, n)
 	for _, s := range shares {
 		for _, m := range s.members {
-			if m.lagging = !m.applied.reaches(target); m.lagging {
+			if m.lagging = m.applied.lags(target, head); m.lagging {
 				m.appliedAfter = -1
 			} else {
 				m.laggingFor = -1
@@ -79,8 +91,8 @@ func merged(shares []*share, target position) []member {
 // supersedes tells which of two accounts of one process is the better one: that
 // of the higher position of one store, then the one that is younger.
 func (m *member) supersedes(other *member) bool {
-	if m.applied.store == other.applied.store && m.applied != other.applied {
-		return m.applied.reaches(other.applied)
+	if ahead := m.applied.reaches(other.applied); ahead != other.applied.reaches(m.applied) && m.applied.store == other.applied.store {
+		return ahead
 	}
 	return m.reportedAge < other.reportedAge
 }
@@ -96,15 +108,38 @@ func (v *view) lagging() int {
 	return n
 }
 
-// unknown counts the processes of which nothing is known now.
-func (v *view) unknown() uint32 {
-	var n uint32
-	for _, s := range v.servers {
-		if s.GetUnreachable() != "" {
-			n += s.GetClients()
+// unknown counts the processes of which nothing is known now: those that were
+// refused, and those of servers that could not be asked. Of the latter, one
+// that has since reported elsewhere is known.
+func unknown(shares []*share, answers []answer, now time.Time) uint32 {
+	n := 0
+	for _, s := range shares {
+		n += s.refused
+	}
+	elsewhere := make(map[string]time.Time) // by process, its newest report
+	for _, s := range shares {
+		for i := range s.members {
+			m := &s.members[i]
+			if at := now.Add(-m.reportedAge); at.After(elsewhere[m.client.GetInstanceId()]) {
+				elsewhere[m.client.GetInstanceId()] = at
+			}
 		}
 	}
-	return n
+	for _, a := range answers {
+		if a.share != nil {
+			continue
+		}
+		if a.stale {
+			n += len(a.last.reported)
+			continue
+		}
+		for id, at := range a.last.reported {
+			if !elsewhere[id].After(at) {
+				n++
+			}
+		}
+	}
+	return uint32(n)
 }
 
 // sent counts the streams of those who do not report that were sent the target.

@@ -18,7 +18,7 @@ func asError(err error, to **connect.Error) bool { return errors.As(err, to) }
 func TestRevisionsAreRememberedByTheirArrival(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	at := func(revision int64) time.Time { return start.Add(time.Duration(revision) * time.Second) }
-	pos := func(revision int64) position { return position{"s", 1, revision} }
+	pos := func(revision int64) position { return position{"s", 1, revision, 0} }
 	var a arrivals
 	for _, revision := range []int64{100, 102, 102, 105} {
 		a.note(pos(revision), at(revision))
@@ -36,8 +36,8 @@ func TestRevisionsAreRememberedByTheirArrival(t *testing.T) {
 		{"came with a later one", a.of, pos(104), at(105), true},
 		{"the newest", a.of, pos(105), at(105), true},
 		{"has not come", a.of, pos(106), time.Time{}, false},
-		{"another store's", a.of, position{"z", 1, 102}, time.Time{}, false},
-		{"another epoch's", a.of, position{"s", 2, 102}, time.Time{}, false},
+		{"another store's", a.of, position{"z", 1, 102, 0}, time.Time{}, false},
+		{"another epoch's", a.of, position{"s", 2, 102, 0}, time.Time{}, false},
 		{"what the first one lacks", a.after, pos(100), at(102), true},
 		{"what an older one lacks", a.after, pos(99), time.Time{}, false},
 		{"what lacks the newest", a.after, pos(102), at(105), true},
@@ -68,7 +68,7 @@ func TestRevisionsAreRememberedByTheirArrival(t *testing.T) {
 }
 
 func TestSharesAreMergedByProcess(t *testing.T) {
-	target := position{"s", 1, 10}
+	target := position{"s", 1, 10, 0}
 	on := func(server string, p position, reported time.Duration) member {
 		return member{
 			client: &plimsollv1.ClientInfo{InstanceId: "p"}, server: server, applied: p, reportedAge: reported,
@@ -81,15 +81,15 @@ func TestSharesAreMergedByProcess(t *testing.T) {
 		want    string
 		lagging bool
 	}{
-		{"the higher position wins", on("a", position{"s", 1, 9}, 1), on("b", position{"s", 1, 10}, 9), "b", false},
-		{"the higher epoch wins", on("a", position{"s", 2, 1}, 9), on("b", position{"s", 1, 99}, 1), "a", false},
-		{"at one position, who reported last", on("a", position{"s", 1, 9}, 9), on("b", position{"s", 1, 9}, 1), "b", true},
-		{"of two stores, who reported last", on("a", position{"z", 1, 99}, 9), on("b", position{"s", 1, 9}, 1), "b", true},
-		{"another store does not reach the target", on("a", position{"z", 1, 99}, 1), on("b", position{"s", 1, 10}, 9), "a", true},
-		{"something wins over nothing only if it is younger", on("a", position{}, 9), on("b", position{"s", 1, 10}, 1), "b", false},
+		{"the higher position wins", on("a", position{"s", 1, 9, 0}, 1), on("b", position{"s", 1, 10, 0}, 9), "b", false},
+		{"the higher epoch wins", on("a", position{"s", 2, 1, 0}, 9), on("b", position{"s", 1, 99, 0}, 1), "a", false},
+		{"at one position, who reported last", on("a", position{"s", 1, 9, 0}, 9), on("b", position{"s", 1, 9, 0}, 1), "b", true},
+		{"of two stores, who reported last", on("a", position{"z", 1, 99, 0}, 9), on("b", position{"s", 1, 9, 0}, 1), "b", true},
+		{"another store does not reach the target", on("a", position{"z", 1, 99, 0}, 1), on("b", position{"s", 1, 10, 0}, 9), "a", true},
+		{"something wins over nothing only if it is younger", on("a", position{}, 9), on("b", position{"s", 1, 10, 0}, 1), "b", false},
 	} {
 		for range 2 {
-			got := merged([]*share{{server: tc.a.server, members: []member{tc.a}}, {server: tc.b.server, members: []member{tc.b}}}, target)
+			got := merged([]*share{{position: position{"s", 2, 1, 0}, server: tc.a.server, members: []member{tc.a}}, {server: tc.b.server, members: []member{tc.b}}}, target)
 			if len(got) != 1 || got[0].server != tc.want || got[0].lagging != tc.lagging {
 				t.Errorf("%s: %+v", tc.name, got)
 			}
@@ -97,6 +97,31 @@ func TestSharesAreMergedByProcess(t *testing.T) {
 				t.Errorf("%s: lagging for %v, applied after %v", tc.name, got[0].laggingFor, got[0].appliedAfter)
 			}
 			tc.a, tc.b = tc.b, tc.a
+		}
+	}
+}
+
+func TestUnknownAreThoseNotSeenElsewhereSince(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	member := func(id string, age time.Duration) member {
+		return member{client: &plimsollv1.ClientInfo{InstanceId: id}, reportedAge: age}
+	}
+	shares := []*share{{members: []member{member("moved", 2*time.Second), member("came from here", 9*time.Second)}, refused: 4}}
+	last := contact{now.Add(-4 * time.Second), map[string]time.Time{
+		"moved": now.Add(-5 * time.Second), "came from here": now.Add(-5 * time.Second), "gone": now.Add(-5 * time.Second),
+	}}
+	for _, tc := range []struct {
+		name string
+		a    answer
+		want uint32
+	}{
+		{"one that answers", answer{share: new(share)}, 4},
+		{"one that was never asked", answer{}, 4},
+		{"one that was lost", answer{last: last}, 4 + 2},
+		{"one that was lost long after it was asked", answer{last: last, stale: true}, 4 + 3},
+	} {
+		if got := unknown(shares, []answer{tc.a}, now); got != tc.want {
+			t.Errorf("%s: %d unknown, want %d", tc.name, got, tc.want)
 		}
 	}
 }

@@ -56,10 +56,18 @@ type peer struct {
 	server store.Server
 	rpc    plimsollv1connect.PeerServiceClient
 
-	// Guarded by Peers.mu: why it could not be asked the last time, and how many
-	// processes of each namespace reported to it when it last could.
-	err     error
-	clients map[string]int
+	// Guarded by Peers.mu: why it could not be asked the last time, since when,
+	// and what it last told of each namespace.
+	err       error
+	lostSince time.Time
+	last      map[string]contact
+}
+
+// contact is what a peer told, and when.
+type contact struct {
+	at time.Time
+	// reported are its live processes, with when each last reported to it.
+	reported map[string]time.Time
 }
 
 // NewPeers makes self one of the servers of the registry's store. Join lets
@@ -132,6 +140,7 @@ func (p *Peers) GetShare(_ context.Context, req *connect.Request[plimsollv1.GetS
 	}
 	out.Position, out.SilentStreams, out.Window = s.position.message(), uint32(s.silent), durationpb.New(s.window)
 	out.Usage, out.UnknownFlags, out.Tracked = s.usage, s.unknown, s.tracked
+	out.ReportingFor, out.Refused = known(s.reportingFor), uint32(s.refused)
 	if req.Msg.GetClients() {
 		for i := range s.members {
 			m := s.members[i].message()
@@ -145,15 +154,18 @@ func (p *Peers) GetShare(_ context.Context, req *connect.Request[plimsollv1.GetS
 // answer is what became of asking one peer.
 type answer struct {
 	server store.Server
-	// share is nil where it could not be asked, which err explains; lastClients
-	// is how many processes it had when it last could.
-	share       *share
-	err         error
-	lastClients int
+	// share is nil where it could not be asked, which err explains; last is what
+	// it told when it last could. stale: that was so long before it was lost that
+	// others may have come to it since.
+	share *share
+	err   error
+	last  contact
+	stale bool
 }
 
-// ask asks all peers at once.
-func (p *Peers) ask(ctx context.Context, req *plimsollv1.GetShareRequest) []answer {
+// ask asks all peers at once. It fails only if the caller does not wait for
+// their answers, for which they are not to blame.
+func (p *Peers) ask(ctx context.Context, req *plimsollv1.GetShareRequest) ([]answer, error) {
 	if proto.Size(req) > maxPeerRequest {
 		// Too many flags to name them all; who asked picks them out of all.
 		req = proto.CloneOf(req)
@@ -161,20 +173,37 @@ func (p *Peers) ask(ctx context.Context, req *plimsollv1.GetShareRequest) []answ
 	}
 	peers := p.others()
 	answers := make([]answer, len(peers))
+	cut := make([]error, len(peers))
+	// The context tells of its deadline later than calls that end with it.
+	deadline, bounded := ctx.Deadline()
+	short := bounded && time.Until(deadline) < askTimeout
 	var asked sync.WaitGroup
 	for i, one := range peers {
 		asked.Go(func() {
 			resp, err := p.askOne(ctx, one, req)
-			answers[i] = p.note(one, req.GetNamespace(), resp, err)
+			switch {
+			case err != nil && ctx.Err() != nil:
+				cut[i] = ctx.Err()
+			case err != nil && short && late(err):
+				cut[i] = context.DeadlineExceeded
+			default:
+				answers[i] = p.note(one, req, resp, err)
+			}
 		})
 	}
 	asked.Wait()
-	return answers
+	for _, err := range cut {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
 }
 
-// others are the peers that are registered now.
+// others are the peers that are registered now, or were until recently and have
+// not signed off.
 func (p *Peers) others() []*peer {
-	servers := p.store.Servers()
+	servers := append(p.store.Servers(), p.store.LostServers()...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := make([]*peer, 0, len(servers))
@@ -205,7 +234,7 @@ func (p *Peers) meet(server store.Server) *peer {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &peer{
-		server: server, clients: make(map[string]int),
+		server: server, last: make(map[string]contact),
 		rpc: plimsollv1connect.NewPeerServiceClient(client, address,
 			connect.WithReadMaxBytes(maxPeerAnswer),
 			// Compressing costs more time than it saves between servers.
@@ -237,16 +266,36 @@ func (p *Peers) askOne(ctx context.Context, one *peer, req *plimsollv1.GetShareR
 }
 
 // note remembers what became of asking a peer.
-func (p *Peers) note(one *peer, ns string, resp *plimsollv1.GetShareResponse, err error) answer {
+func (p *Peers) note(one *peer, req *plimsollv1.GetShareRequest, resp *plimsollv1.GetShareResponse, err error) answer {
+	now := p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if one.err = reason(err); one.err != nil {
-		return answer{server: one.server, err: one.err, lastClients: one.clients[ns]}
+		if one.lostSince.IsZero() {
+			one.lostSince = now
+		}
+		last := one.last[req.GetNamespace()]
+		return answer{server: one.server, err: one.err, last: last, stale: one.lostSince.Sub(last.at) > liveFor}
 	}
-	if one.clients[ns] = len(resp.GetClients()); one.clients[ns] == 0 {
-		delete(one.clients, ns)
+	one.lostSince = time.Time{}
+	s := shareOf(resp)
+	switch {
+	case len(s.members) > 0:
+		reported := make(map[string]time.Time, len(s.members))
+		for i := range s.members {
+			reported[s.members[i].client.GetInstanceId()] = now.Add(-s.members[i].reportedAge)
+		}
+		one.last[req.GetNamespace()] = contact{now, reported}
+	case req.GetClients():
+		delete(one.last, req.GetNamespace())
 	}
-	return answer{server: one.server, share: shareOf(resp)}
+	return answer{server: one.server, share: s}
+}
+
+// late tells whether a call has failed for want of time.
+func late(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || connect.CodeOf(err) == connect.CodeDeadlineExceeded || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // reason is why a peer could not be asked, in few words.
@@ -284,6 +333,7 @@ func shareOf(resp *plimsollv1.GetShareResponse) *share {
 		server: resp.GetServerId(), position: positionOf(resp.GetPosition()), members: make([]member, 0, len(resp.GetClients())),
 		silent: int(resp.GetSilentStreams()), window: max(0, age(resp.GetWindow())),
 		usage: resp.GetUsage(), unknown: resp.GetUnknownFlags(), tracked: resp.GetTracked(),
+		reportingFor: age(resp.GetReportingFor()), refused: int(resp.GetRefused()),
 	}
 	for _, c := range resp.GetClients() {
 		s.members = append(s.members, memberOf(c, resp.GetServerId()))
@@ -300,6 +350,7 @@ func described(server store.Server, s *share) *plimsollv1.FleetServer {
 	}
 	if s != nil {
 		out.Clients, out.SilentStreams, out.Position = uint32(len(s.members)), uint32(s.silent), s.position.message()
+		out.ReportingFor = known(s.reportingFor)
 	}
 	return out
 }

@@ -116,7 +116,7 @@ func TestAServerAnswersForAllServers(t *testing.T) {
 	b.waitFor(t, res.Position)
 	b.report(t, request("at-b-0", 2, res.Position, func(r *plimsollv1.ReportRequest) { r.Client.Service = "cart" }, evaluated("f", "on", "STATIC", 2), tracked("buy", 1, 2)))
 	b.report(t, request("at-a-1", 9, res.Position)) // it has moved
-	left := b.Registry.Watching("default", nil)
+	left := b.Registry.Watching("default", nil, nil)
 	defer left()
 
 	roll := a.rollout(t, &plimsollv1.GetRolloutRequest{Revision: res.Position.GetRevision(), MaxLaggards: 3})
@@ -215,6 +215,62 @@ func TestAPeerThatCannotBeReachedIsNamed(t *testing.T) {
 	a.sees(t, 1)
 	if roll := a.rollout(t, &plimsollv1.GetRolloutRequest{}); len(roll.GetServers()) != 1 || roll.GetUnknown() != 0 || len(a.Peers.Warnings()) != 0 {
 		t.Errorf("when it has signed off: %v, %v", roll, a.Peers.Warnings())
+	}
+}
+
+func TestAPeerWhoseEntryEndsIsRemembered(t *testing.T) {
+	member := newMember(t)
+	a, b := newNode(t, member), newNode(t, member)
+	a.sees(t, 2)
+	for _, id := range []string{"moves", "stays"} {
+		b.report(t, request(id, 1, newest(t, b.Store)))
+	}
+	if roll := a.rollout(t, &plimsollv1.GetRolloutRequest{}); roll.GetLive() != 2 {
+		t.Fatalf("at first: %v", roll)
+	}
+	// It is killed, and its lease ends.
+	b.http.Close()
+	if _, err := member.Client().Delete(t.Context(), store.Prefix+"servers/"+b.id()); err != nil {
+		t.Fatal(err)
+	}
+	a.sees(t, 1)
+	roll := a.rollout(t, &plimsollv1.GetRolloutRequest{})
+	if roll.GetUnknown() != 2 || len(roll.GetServers()) != 2 || roll.GetServers()[1].GetUnreachable() == "" || roll.GetServers()[1].GetReportingFor() != nil {
+		t.Errorf("when its entry has ended: %v", roll)
+	}
+	a.report(t, request("moves", 2, newest(t, a.Store)))
+	if roll := a.rollout(t, &plimsollv1.GetRolloutRequest{}); roll.GetUnknown() != 1 || roll.GetApplied() != 1 {
+		t.Errorf("when one has moved: %v", roll)
+	}
+	a.report(t, request("stays", 2, newest(t, a.Store)))
+	if roll := a.rollout(t, &plimsollv1.GetRolloutRequest{}); roll.GetUnknown() != 0 || roll.GetApplied() != 2 {
+		t.Errorf("when both have moved: %v", roll)
+	}
+}
+
+func TestAPeerIsNotToBlameForAnImpatientCaller(t *testing.T) {
+	member := newMember(t)
+	a := newNode(t, member)
+	asked, release := make(chan struct{}, 10), make(chan struct{})
+	stuck := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{}; <-release }))
+	defer stuck.Close()
+	defer close(release)
+	other := NewPeers(a.Registry, store.Server{ID: store.NewServerID(), Info: &plimsollv1.StoredServer{Address: stuck.URL}})
+	other.Join()
+	defer other.Close()
+	a.sees(t, 2)
+	gone, cancel := context.WithCancel(t.Context())
+	go func() { <-asked; cancel() }() // ends with the first call
+	if _, err := a.ListClients(gone, connect.NewRequest(&plimsollv1.ListClientsRequest{})); connect.CodeOf(err) != connect.CodeCanceled {
+		t.Errorf("who hangs up gets %v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := a.ListClients(short, connect.NewRequest(&plimsollv1.ListClientsRequest{})); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("who has no time gets %v", err)
+	}
+	if w := a.Peers.Warnings(); len(w) != 0 {
+		t.Errorf("warnings %q", w)
 	}
 }
 

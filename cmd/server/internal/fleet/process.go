@@ -15,20 +15,22 @@ type position struct {
 	store    string
 	epoch    uint64
 	revision int64
+	// fingerprint tells histories apart that have the same numbers; 0: not known.
+	fingerprint uint64
 }
 
 func positionOf(p *plimsollv1.Position) position {
 	if p.GetStoreId() == "" {
 		return position{}
 	}
-	return position{p.GetStoreId(), p.GetEpoch(), p.GetRevision()}
+	return position{p.GetStoreId(), p.GetEpoch(), p.GetRevision(), p.GetFingerprint()}
 }
 
 func (p position) message() *plimsollv1.Position {
 	if p.store == "" {
 		return nil
 	}
-	return &plimsollv1.Position{StoreId: p.store, Epoch: p.epoch, Revision: p.revision}
+	return &plimsollv1.Position{StoreId: p.store, Epoch: p.epoch, Revision: p.revision, Fingerprint: p.fingerprint}
 }
 
 // reaches tells whether whoever is at p has applied target. Positions of
@@ -40,7 +42,24 @@ func (p position) reaches(target position) bool {
 	if p.epoch != target.epoch {
 		return p.epoch > target.epoch
 	}
-	return p.revision >= target.revision
+	if p.revision == target.revision {
+		return p.fingerprint == target.fingerprint || p.fingerprint == 0 || target.fingerprint == 0
+	}
+	return p.revision > target.revision
+}
+
+// at is p at a revision of its own history.
+func (p position) at(revision int64) position {
+	if p.revision != revision {
+		p.revision, p.fingerprint = revision, 0
+	}
+	return p
+}
+
+// lags tells whether whoever is at p has yet to apply target. head is the
+// highest position that there is: who claims a higher one has something else.
+func (p position) lags(target, head position) bool {
+	return !p.reaches(target) || head.store == p.store && !head.reaches(p)
 }
 
 // keptApplications is how many positions of a process are remembered: enough to
@@ -50,8 +69,8 @@ const keptApplications = 8
 // process is one process that reports to this server.
 type process struct {
 	client *plimsollv1.ClientInfo
-	// seq is the number of the last new report; reportedAt the time of the last
-	// report, new or not.
+	// seq is the number of the last new report, 0: none yet; reportedAt the time
+	// of the last report, new or not, or of the last stream's beginning.
 	seq        uint64
 	reportedAt time.Time
 	// knownSince is when this server first heard of it.
@@ -66,6 +85,9 @@ type process struct {
 	// (applied - 1) modulo its length.
 	applications [keptApplications]application
 	applied      int
+	// since is what it had when it opened a stream; it counts until the process
+	// reports what it has applied.
+	since position
 }
 
 // application is one position applied by a process, and when.
@@ -74,10 +96,11 @@ type application struct {
 	at       time.Time
 }
 
-// last is what the process has applied; the zero application: nothing yet.
+// last is what the process has applied; the zero application: nothing yet. One
+// without a time was applied at a time that is not known.
 func (p *process) last() application {
 	if p.applied == 0 {
-		return application{}
+		return application{position: p.since}
 	}
 	return p.applications[(p.applied-1)%keptApplications]
 }
@@ -88,7 +111,7 @@ func (p *process) live(now time.Time) bool { return !p.left && now.Sub(p.reporte
 // news.
 func (p *process) apply(to position, at time.Time) bool {
 	last := p.last()
-	if to.store == "" || to == last.position {
+	if to.store == "" || p.applied > 0 && to == last.position {
 		return false
 	}
 	if at.Before(last.at) {
@@ -147,8 +170,10 @@ func (r *Registry) admit(n *namespace, req *plimsollv1.ReportRequest) (admission
 	p := n.processes[client.GetInstanceId()]
 	if p == nil {
 		if err := r.room(n, now); err != nil {
+			n.refuse(client.GetInstanceId(), now, r.limit)
 			return admission{result: resultRefused, after: -1}, err
 		}
+		delete(n.refused, client.GetInstanceId())
 		p = &process{knownSince: now}
 		if s := n.streams[client.GetInstanceId()]; s != nil {
 			p.knownSince = s.since
@@ -169,6 +194,10 @@ func (r *Registry) admit(n *namespace, req *plimsollv1.ReportRequest) (admission
 		a.after = n.appliedAfter(p, to)
 	}
 	if !a.fresh {
+		// The answer to this very report was lost before the process left.
+		if p.left = req.GetLeaving() && req.GetSeq() == p.seq; p.left {
+			a.result = resultLeft
+		}
 		return a, nil
 	}
 	p.seq, p.client, p.source, p.overrides = req.GetSeq(), client, req.GetSource(), req.GetLocalOverrides()
@@ -190,7 +219,14 @@ func (r *Registry) room(n *namespace, now time.Time) error {
 	if len(n.processes) < r.limit {
 		return nil
 	}
-	return api.TooMany(fmt.Sprintf("live processes in namespace %q: the limit is %d", n.name, r.limit), liveFor)
+	return api.TooMany(fmt.Sprintf("live processes in namespace %q: the limit is %d", n.name, r.limit), refusedRetry)
+}
+
+// refuse remembers a process that was refused, up to a limit.
+func (n *namespace) refuse(id string, now time.Time, limit int) {
+	if _, known := n.refused[id]; known || len(n.refused) < limit {
+		n.refused[id] = now
+	}
 }
 
 // appliedAfter is how long after its arrival at this server a process had

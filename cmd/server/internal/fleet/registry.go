@@ -9,11 +9,12 @@
 // (merge.go).
 //
 // Nothing of it is stored: a server that starts knows nobody, and learns who is
-// there within the 10 s that processes take to report.
+// there within the 18 s that processes take to come back and to report.
 package fleet
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,6 +26,12 @@ import (
 const (
 	// liveFor is how long a process counts as live after a report.
 	liveFor = 15 * time.Second
+	// refusedRetry is after how long a process that was refused may report again:
+	// before liveFor is over, so that it is not forgotten meanwhile.
+	refusedRetry = 10 * time.Second
+	// newFor is how long a server does not know yet who is there: until processes
+	// that lost its predecessor have come back (8 s) and reported (10 s).
+	newFor = 18 * time.Second
 	// rememberFor is how long the number of a process's last report is
 	// remembered, so that one that is sent again is not counted again.
 	rememberFor = time.Minute
@@ -48,6 +55,8 @@ type Registry struct {
 
 	mu   sync.RWMutex
 	byNS map[string]*namespace
+	// since is when the first report could be taken; zero: none can yet.
+	since time.Time
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -140,6 +149,7 @@ func (r *Registry) sweep() {
 		n.mu.Lock()
 		r.refresh(n)
 		n.forget(now, rememberFor)
+		maps.DeleteFunc(n.refused, func(_ string, at time.Time) bool { return now.Sub(at) > liveFor })
 		n.usage.prune(n.snap, r.minute(now), now)
 		n.mu.Unlock()
 	}
@@ -158,6 +168,8 @@ type namespace struct {
 	snap      *store.Snapshot
 	arrivals  arrivals
 	processes map[string]*process
+	// refused are processes that were one too many, with when.
+	refused map[string]time.Time
 	streams   map[string]*openStreams
 	// anonymous counts streams of clients that have no instance id.
 	anonymous int
@@ -187,12 +199,27 @@ func (r *Registry) namespace(name string) (*namespace, error) {
 	defer r.mu.Unlock()
 	if n = r.byNS[name]; n == nil {
 		n = &namespace{
-			name: name, snap: snap, processes: make(map[string]*process), streams: make(map[string]*openStreams), usage: newUsage(),
+			name: name, snap: snap, processes: make(map[string]*process), refused: make(map[string]time.Time), streams: make(map[string]*openStreams), usage: newUsage(),
 		}
 		n.arrivals.note(positionOf(snap.Position()), r.now())
 		r.byNS[name] = n
+		if r.since.IsZero() {
+			r.since = r.now()
+		}
 	}
 	return n, nil
+}
+
+// reportingFor is how long this server has been taking reports; negative: it
+// needs no time to learn who is there, as it has created the store.
+func (r *Registry) reportingFor(now time.Time) time.Duration {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	age := max(0, now.Sub(r.since))
+	if age <= newFor && r.store.Created() {
+		return -1
+	}
+	return age
 }
 
 // refresh takes note of the namespace's newest snapshot. The caller holds n.mu,
@@ -220,9 +247,10 @@ func (n *namespace) forget(now time.Time, after time.Duration) {
 	}
 }
 
-// Watching tells that a stream of a client has begun; the caller calls left
-// when it has ended.
-func (r *Registry) Watching(ns string, client *plimsollv1.ClientInfo) (left func()) {
+// Watching tells that a stream of a client has begun, which has applied since;
+// the caller calls left when it has ended. The client counts as live from now
+// on, as after a report: one that comes back is known before it reports.
+func (r *Registry) Watching(ns string, client *plimsollv1.ClientInfo, since *plimsollv1.Position) (left func()) {
 	n, err := r.namespace(ns)
 	if err != nil {
 		return func() {} // deleted meanwhile
@@ -244,12 +272,30 @@ func (r *Registry) Watching(ns string, client *plimsollv1.ClientInfo) (left func
 		n.streams[id] = s
 	}
 	s.n++
+	r.came(n, client, positionOf(since))
 	return func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if s.n--; s.n == 0 {
 			delete(n.streams, id)
 		}
+	}
+}
+
+// came notes that a process has opened a stream.
+func (r *Registry) came(n *namespace, client *plimsollv1.ClientInfo, since position) {
+	now := r.now()
+	p := n.processes[client.GetInstanceId()]
+	if p == nil {
+		if r.room(n, now) != nil {
+			n.refuse(client.GetInstanceId(), now, r.limit)
+			return
+		}
+		p = &process{client: describe(client), knownSince: now}
+		n.processes[client.GetInstanceId()] = p
+	}
+	if !p.left {
+		p.reportedAt, p.since = now, since
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
@@ -290,16 +291,16 @@ func TestAProcessGoesBackOnlyIfItSaysSoAnew(t *testing.T) {
 		to   *plimsollv1.Position
 		want position
 	}{
-		{"forward", 6, at("s", 1, 11), position{"s", 1, 11}},
-		{"back, in a late report", 4, at("s", 1, 9), position{"s", 1, 10}},
-		{"back, in the same report", 5, at("s", 1, 9), position{"s", 1, 10}},
-		{"forward, in a late report", 4, at("s", 1, 12), position{"s", 1, 12}},
-		{"back, in a new report", 6, at("s", 1, 9), position{"s", 1, 9}},
-		{"a lower epoch, in a late report", 4, at("s", 0, 99), position{"s", 1, 10}},
-		{"a higher epoch", 6, at("s", 2, 1), position{"s", 2, 1}},
-		{"another store", 6, at("z", 1, 1), position{"z", 1, 1}},
-		{"another store, in a late report", 4, at("z", 1, 1), position{"s", 1, 10}},
-		{"none", 6, nil, position{"s", 1, 10}},
+		{"forward", 6, at("s", 1, 11), position{"s", 1, 11, 0}},
+		{"back, in a late report", 4, at("s", 1, 9), position{"s", 1, 10, 0}},
+		{"back, in the same report", 5, at("s", 1, 9), position{"s", 1, 10, 0}},
+		{"forward, in a late report", 4, at("s", 1, 12), position{"s", 1, 12, 0}},
+		{"back, in a new report", 6, at("s", 1, 9), position{"s", 1, 9, 0}},
+		{"a lower epoch, in a late report", 4, at("s", 0, 99), position{"s", 1, 10, 0}},
+		{"a higher epoch", 6, at("s", 2, 1), position{"s", 2, 1, 0}},
+		{"another store", 6, at("z", 1, 1), position{"z", 1, 1, 0}},
+		{"another store, in a late report", 4, at("z", 1, 1), position{"s", 1, 10, 0}},
+		{"none", 6, nil, position{"s", 1, 10, 0}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newBenchProcess(t, at("s", 1, 10), 5)
@@ -365,7 +366,7 @@ func TestHowLongARevisionTook(t *testing.T) {
 
 func TestAProcessThatMovedHereBeforeARevisionIsTimed(t *testing.T) {
 	b := newBench(t)
-	left := b.Watching("default", &plimsollv1.ClientInfo{InstanceId: "p"})
+	left := b.Watching("default", &plimsollv1.ClientInfo{InstanceId: "p"}, nil)
 	defer left()
 	b.clock.advance(time.Second)
 	target := b.change("f")
@@ -379,16 +380,16 @@ func TestAProcessThatMovedHereBeforeARevisionIsTimed(t *testing.T) {
 func TestStreamsAndReportsBelongTogether(t *testing.T) {
 	b := newBench(t)
 	p := &plimsollv1.ClientInfo{InstanceId: "p"}
-	first, second := b.Watching("default", p), b.Watching("default", p)
-	foreign := b.Watching("default", nil)
-	b.Watching("nowhere", p)()
+	first, second := b.Watching("default", p, nil), b.Watching("default", p, nil)
+	foreign := b.Watching("default", nil, nil)
+	b.Watching("nowhere", p, nil)()
 	check := func(what string, connected bool, silent int) {
 		t.Helper()
 		if s, m := b.known(0); m["p"].connected != connected || s.silent != silent {
 			t.Errorf("%s: connected %v, %d silent; want %v, %d", what, m["p"].connected, s.silent, connected, silent)
 		}
 	}
-	check("before its report", false, 3)
+	check("before its report", true, 1)
 	b.report("p", 1, nil)
 	check("after its report", true, 1)
 	first()
@@ -396,11 +397,112 @@ func TestStreamsAndReportsBelongTogether(t *testing.T) {
 	second()
 	foreign()
 	check("without streams", false, 0)
-	third := b.Watching("default", p)
+	b.clock.advance(liveFor + 1)
+	third := b.Watching("default", p, nil)
+	check("when it has come back", true, 0)
 	b.clock.advance(liveFor + 1)
 	check("when it does not report any more", false, 1)
 	third()
 	check("at the end", false, 0)
+}
+
+func TestAProcessCountsFromItsStreamOn(t *testing.T) {
+	b := newBench(t)
+	before := b.position()
+	target := b.change("f")
+	p := &plimsollv1.ClientInfo{InstanceId: "p", Service: "shop"}
+	left := b.Watching("default", p, before)
+	if _, m := b.known(0); !m["p"].lagging || m["p"].applied != positionOf(before) || m["p"].appliedAge != -1 || m["p"].client.GetService() != "shop" {
+		t.Errorf("with its stream: %+v", m)
+	}
+	left()
+	b.clock.advance(liveFor)
+	if _, m := b.known(0); len(m) != 1 {
+		t.Error("it is forgotten at once when its stream ends")
+	}
+	b.clock.advance(time.Nanosecond)
+	if _, m := b.known(0); len(m) != 0 {
+		t.Errorf("it stays: %v", m)
+	}
+	b.Watching("default", p, target)()
+	if _, m := b.known(0); m["p"].lagging {
+		t.Errorf("it has applied it: %+v", m)
+	}
+	b.report("p", 1, target, ago(time.Minute))
+	if _, m := b.known(0); m["p"].lagging || m["p"].appliedAge != time.Minute {
+		t.Errorf("after its report: %+v", m)
+	}
+	b.report("p", 2, target, leaving)
+	b.Watching("default", p, target)()
+	if _, m := b.known(0); len(m) != 0 {
+		t.Errorf("a late stream brings it back: %v", m)
+	}
+}
+
+func TestAPositionThatThereIsNotIsNotApplied(t *testing.T) {
+	b := newBench(t)
+	head := b.position()
+	for what, change := range map[string]func(*plimsollv1.Position){
+		"a future revision": func(p *plimsollv1.Position) { p.Revision = 1 << 60 },
+		"a future epoch":    func(p *plimsollv1.Position) { p.Epoch++ },
+		"another history":   func(p *plimsollv1.Position) { p.Fingerprint++ },
+	} {
+		claim := proto.CloneOf(head)
+		change(claim)
+		b.report(what, 1, claim)
+		s, members := b.known(0)
+		if m := members[what]; !m.lagging || m.appliedAfter != -1 {
+			t.Errorf("%s: %+v", what, m)
+		}
+		for _, m := range merged([]*share{s}, positionOf(head)) {
+			if !m.lagging {
+				t.Errorf("%s, merged: %+v", what, m)
+			}
+		}
+	}
+	b.report("true", 1, head)
+	if s := b.Stats()[0]; s.Live != 4 || s.Lagging != 3 {
+		t.Errorf("metrics %+v", s)
+	}
+	if reached := positionOf(head).at(head.GetRevision() - 1); positionOf(head).lags(reached, positionOf(head)) {
+		t.Error("an older revision is not applied")
+	}
+}
+
+func TestAReportThatLeavesIsHeardWhenItIsRepeated(t *testing.T) {
+	b := newBench(t)
+	b.report("p", 2, nil) // the answer is lost
+	b.report("p", 2, nil, leaving)
+	if _, m := b.known(0); len(m) != 0 || b.results[resultLeft] != 1 {
+		t.Errorf("still there: %v; metrics %v", m, b.results)
+	}
+	b.report("q", 2, nil)
+	b.report("q", 1, nil, leaving)
+	if _, m := b.known(0); len(m) != 1 {
+		t.Error("an older report takes the leave of a newer one")
+	}
+}
+
+func TestANewServerSaysSo(t *testing.T) {
+	b := newBench(t)
+	b.observe()
+	if s, _ := b.known(0); !b.store.Created() || s.reportingFor != -1 {
+		t.Errorf("one that has created its store: %v", s.reportingFor)
+	}
+	b.clock.advance(newFor + time.Second)
+	if s, _ := b.known(0); s.reportingFor != newFor+time.Second {
+		t.Errorf("later: %v", s.reportingFor)
+	}
+	member := newMember(t)
+	newStore(t, member)
+	c := &clock{t: time.Now()}
+	r := newRegistry(newStore(t, member), Metrics{}, c.now)
+	defer r.Close()
+	r.observe()
+	c.advance(3 * time.Second)
+	if s, err := r.share("default", 0, false, nil); err != nil || s.reportingFor != 3*time.Second {
+		t.Errorf("one over an older store: %+v, %v", s, err)
+	}
 }
 
 func TestOneProcessTooManyIsRefused(t *testing.T) {
@@ -415,9 +517,27 @@ func TestOneProcessTooManyIsRefused(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeResourceExhausted || !asError(err, &rpc) || rpc.Meta().Get("Plimsoll-Retry-After") == "" || !strings.Contains(err.Error(), "3") {
 		t.Errorf("the fourth: %v", err)
 	}
+	b.Watching("default", &plimsollv1.ClientInfo{InstanceId: "e"}, nil)()
+	refused := func() int { s, _ := b.known(0); return s.refused }
+	if n := refused(); n != 2 {
+		t.Errorf("%d were refused, want d and e", n)
+	}
 	b.clock.advance(time.Second)
 	b.report("b", 2, nil, leaving)
 	b.report("d", 1, nil)
+	if n := refused(); n != 1 {
+		t.Errorf("%d are refused when d was taken, want e", n)
+	}
+	b.clock.advance(liveFor)
+	if n := refused(); n != 0 {
+		t.Errorf("%d are refused after 15 s", n)
+	}
+	b.sweep()
+	b.inside("default", func(n *namespace) {
+		if len(n.refused) != 0 {
+			t.Errorf("they are remembered: %v", n.refused)
+		}
+	})
 	b.clock.advance(liveFor + time.Second)
 	for _, id := range []string{"e", "f", "g"} {
 		b.report(id, 1, nil)
@@ -450,7 +570,7 @@ func TestADeletedNamespaceIsForgotten(t *testing.T) {
 	if err := b.Report("shop", request("p", 1, nil)); err != nil {
 		t.Fatal(err)
 	}
-	left := b.Watching("shop", &plimsollv1.ClientInfo{InstanceId: "p"})
+	left := b.Watching("shop", &plimsollv1.ClientInfo{InstanceId: "p"}, nil)
 	if _, err := b.store.DeleteNamespace(t.Context(), "shop", store.Change{}); err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func (s *Service) GetRollout(ctx context.Context, req *connect.Request[plimsollv
 			return nil, err
 		}
 		target = positionOf(snap.Position())
-		target.revision = revision
+		target = target.at(revision)
 	}
 	view, err := s.gather(ctx, &plimsollv1.GetShareRequest{Namespace: ns, Revision: target.revision, Clients: true}, target)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *Service) GetRollout(ctx context.Context, req *connect.Request[plimsollv
 	}
 	out := &plimsollv1.GetRolloutResponse{
 		Position: target.message(), Live: uint32(len(view.members)), Applied: uint32(len(view.members) - view.lagging()),
-		Unknown: view.unknown(), Sent: view.sent(target), Servers: view.servers,
+		Unknown: view.unknown, Sent: view.sent(target), Servers: view.servers,
 	}
 	var took []time.Duration
 	var laggards []member

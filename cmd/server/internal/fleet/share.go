@@ -22,6 +22,11 @@ type share struct {
 	usage    []*plimsollv1.FlagUsage
 	unknown  uint64
 	tracked  []*plimsollv1.TrackedEvent
+	// reportingFor is how long the server has been taking reports; negative: that
+	// does not matter.
+	reportingFor time.Duration
+	// refused counts processes that it had no room for.
+	refused int
 }
 
 // member is a live process as one server knows it. Times are negative where
@@ -48,7 +53,7 @@ func (r *Registry) share(ns string, revision int64, usage bool, keys []string) (
 		return nil, err
 	}
 	now := r.now()
-	s := &share{window: covered(now.Sub(r.started))}
+	s := &share{window: covered(now.Sub(r.started)), reportingFor: r.reportingFor(now)}
 	r.fillMembers(n, s, revision, now)
 	if usage {
 		r.fillUsage(n, s, keys, now)
@@ -63,15 +68,20 @@ func (r *Registry) fillMembers(n *namespace, s *share, revision int64, now time.
 	s.position = positionOf(n.snap.Position())
 	target := s.position
 	if revision != 0 {
-		target.revision = revision
+		target = target.at(revision)
 	}
 	s.members = make([]member, 0, len(n.processes))
 	for _, p := range n.processes {
 		if p.live(now) {
-			s.members = append(s.members, n.member(p, target, now))
+			s.members = append(s.members, n.member(p, target, s.position, now))
 		}
 	}
 	s.silent = n.silent(now)
+	for _, at := range n.refused {
+		if now.Sub(at) <= liveFor {
+			s.refused++
+		}
+	}
 }
 
 // fillUsage adds the usage of the flags that are asked for, or of all. Reports
@@ -111,16 +121,17 @@ func (f *flagUsage) message(key string, minute int64, now time.Time) *plimsollv1
 	return out
 }
 
-// member describes a process at a time, with regard to a target.
-func (n *namespace) member(p *process, target position, now time.Time) member {
+// member describes a process at a time, with regard to a target and the
+// namespace's head.
+func (n *namespace) member(p *process, target, head position, now time.Time) member {
 	last := p.last()
 	m := member{
 		client: p.client, applied: last.position, source: p.source, overrides: p.overrides,
 		connected:  n.streams[p.client.GetInstanceId()] != nil,
 		appliedAge: -1, reportedAge: now.Sub(p.reportedAt), knownFor: now.Sub(p.knownSince),
-		lagging: !last.position.reaches(target), laggingFor: -1, appliedAfter: -1,
+		lagging: last.position.lags(target, head), laggingFor: -1, appliedAfter: -1,
 	}
-	if last.position.store != "" {
+	if !last.at.IsZero() {
 		m.appliedAge = now.Sub(last.at)
 	}
 	if !m.lagging {
@@ -250,7 +261,7 @@ func (r *Registry) stats(n *namespace, now time.Time) (Stats, bool) {
 			continue
 		}
 		s.Live++
-		if !p.last().position.reaches(newest) {
+		if p.last().position.lags(newest, newest) {
 			s.Lagging++
 		}
 	}

@@ -42,9 +42,9 @@ type Options struct {
 	MaxSnapshots int
 	// Heartbeat is how often an idle stream says that it lives; default 5 s.
 	Heartbeat time.Duration
-	// Watching, if set, is called when a stream of a client begins; what it
-	// returns is called when it has ended.
-	Watching func(ns string, client *plimsollv1.ClientInfo) (left func())
+	// Watching, if set, is called when a stream of a client begins that has
+	// applied since; what it returns is called when it has ended.
+	Watching func(ns string, client *plimsollv1.ClientInfo, since *plimsollv1.Position) (left func())
 }
 
 // Hub serves the watch streams of all namespaces. It is safe for concurrent
@@ -54,7 +54,7 @@ type Hub struct {
 
 	validator protovalidate.Validator
 	heartbeat time.Duration
-	watching  func(ns string, client *plimsollv1.ClientInfo) (left func())
+	watching  func(ns string, client *plimsollv1.ClientInfo, since *plimsollv1.Position) (left func())
 	now       func() time.Time
 	max       int64
 	snapshots chan struct{} // holds a token for each snapshot being sent
@@ -95,7 +95,7 @@ func NewHub(s *store.Store, opts Options, m Metrics) (*Hub, error) {
 		opts.Heartbeat = defaultHeartbeat
 	}
 	if opts.Watching == nil {
-		opts.Watching = func(string, *plimsollv1.ClientInfo) func() { return func() {} }
+		opts.Watching = func(string, *plimsollv1.ClientInfo, *plimsollv1.Position) func() { return func() {} }
 	}
 	if m.Began == nil {
 		m.Began = func(string) {}

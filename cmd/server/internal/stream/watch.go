@@ -37,7 +37,7 @@ func (h *Hub) watch(ctx context.Context, req *plimsollv1.WatchRequest, send sink
 		return err
 	}
 	defer done()
-	left := h.watching(ns, req.GetClient())
+	left := h.watching(ns, req.GetClient(), req.GetSince())
 	defer left()
 	at, err := h.begin(ctx, f, req.GetSince(), send)
 	if err != nil {
