@@ -42,14 +42,14 @@ func (s *Store) CreateNamespace(ctx context.Context, name string, settings *plim
 		if len(view) >= s.limits.Namespaces {
 			return Result{}, &LimitError{Message: fmt.Sprintf("there are %d namespaces; that is the limit", len(view))}
 		}
-		rev, print, won, err := s.tryCreateNamespace(ctx, name, settings, c)
+		rev, mark, won, err := s.tryCreateNamespace(ctx, name, settings, c)
 		if err != nil {
 			return Result{}, err
 		}
 		s.await(ctx, func(view map[string]*Snapshot) bool { return view[name] != nil && view[name].Revision() >= rev })
 		if won {
 			id := s.identity.Load()
-			pos := &plimsollv1.Position{StoreId: id.GetId(), Epoch: id.GetEpoch(), Revision: rev, Fingerprint: print}
+			pos := &plimsollv1.Position{StoreId: id.GetId(), Epoch: id.GetEpoch(), Revision: rev, Fingerprint: mark}
 			return Result{ChangeID: c.ID, Position: pos, Changed: true}, nil
 		}
 		if !r.again(ctx) {

@@ -202,15 +202,19 @@ func TestServersAreRememberedWhileEtcdIsAway(t *testing.T) {
 	}
 	t.Cleanup(s.Close)
 	await(t, s.Ready(), "the store")
-	if _, err := member.Client().Put(t.Context(), store.Prefix+"servers/x", ""); err != nil {
+	entry, err := proto.Marshal(&plimsollv1.StoredServer{Address: "http://x"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	seesServers(t, s, "[x@]")
+	if _, err := member.Client().Put(t.Context(), store.Prefix+"servers/x", string(entry)); err != nil {
+		t.Fatal(err)
+	}
+	seesServers(t, s, "[x@http://x]")
 	if err := member.Close(); err != nil {
 		t.Fatal(err)
 	}
 	log.await(t, "etcd cannot be followed")
-	if got := servers(s); got != "[x@]" {
+	if got := servers(s); got != "[x@http://x]" {
 		t.Errorf("the servers are %s", got)
 	}
 }

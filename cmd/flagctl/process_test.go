@@ -100,6 +100,9 @@ func startProcess(server, name string, silent bool, counts []*plimsollv1.Evaluat
 		silent: silent, counts: counts, newest: status.Msg.GetPosition().GetRevision(),
 		cancel: cancel, known: make(chan struct{}), ended: make(chan struct{}),
 	}
+	if silent {
+		p.who.InstanceId = ""
+	}
 	go func() {
 		defer close(p.ended)
 		defer transport.CloseIdleConnections()

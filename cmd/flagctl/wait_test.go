@@ -281,7 +281,7 @@ func TestWait(t *testing.T) {
 			},
 			args: []string{"--wait-timeout", "5s"},
 			code: exitUnconfirmed, stdout: setOn + "no process reports to this server yet\n",
-			stderr: "flagctl: set x: waited 5s: 0 of 0 processes have applied it; the server was started 3 s ago: it does not know yet who is there; the change was made and stays\n" +
+			stderr: "flagctl: set x: waited 5s: 0 of 0 processes have applied it; the server was started 3.0 s ago: it does not know yet who is there; the change was made and stays\n" +
 				"hint: `flagctl clients --lagging` shows how it goes on\n",
 			took: 5 * time.Second,
 		},

@@ -103,10 +103,10 @@ func TestSharesAreMergedByProcess(t *testing.T) {
 
 func TestUnknownAreThoseNotSeenElsewhereSince(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	member := func(id string, age time.Duration) member {
+	known := func(id string, age time.Duration) member {
 		return member{client: &plimsollv1.ClientInfo{InstanceId: id}, reportedAge: age}
 	}
-	shares := []*share{{members: []member{member("moved", 2*time.Second), member("came from here", 9*time.Second)}, refused: 4}}
+	shares := []*share{{members: []member{known("moved", 2*time.Second), known("came from here", 9*time.Second)}, refused: 4}}
 	last := contact{now.Add(-4 * time.Second), map[string]time.Time{
 		"moved": now.Add(-5 * time.Second), "came from here": now.Add(-5 * time.Second), "gone": now.Add(-5 * time.Second),
 	}}

@@ -170,7 +170,7 @@ type namespace struct {
 	processes map[string]*process
 	// refused are processes that were one too many, with when.
 	refused map[string]time.Time
-	streams   map[string]*openStreams
+	streams map[string]*openStreams
 	// anonymous counts streams of clients that have no instance id.
 	anonymous int
 	usage     usage
