@@ -362,7 +362,8 @@ type FleetServer struct {
 	// The namespace's position on it; unset for an unreachable one.
 	Position *Position `protobuf:"bytes,9,opt,name=position,proto3" json:"position,omitempty"`
 	// How long it has been taking reports. A server that has just started does
-	// not know yet who is there; unset for an unreachable one.
+	// not know yet who is there; unset for an unreachable one, and in the first
+	// moments of one that has created its store, which nobody can have used.
 	ReportingFor  *durationpb.Duration `protobuf:"bytes,10,opt,name=reporting_for,json=reportingFor,proto3" json:"reporting_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
