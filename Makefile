@@ -77,10 +77,12 @@ bench-fanout: ## Measure a change on its way to 1 000 to 10 000 streams, beside 
 ##@ Generate
 
 .PHONY: generate
-generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go $(BUILD)/protovalidate ## Lint the .proto files and write their Go code anew
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go $(TOOLS)/templ $(BUILD)/protovalidate ## Lint the .proto files and write the Go code of them and of the pages anew
 	$(TOOLS)/buf lint
 	rm -f proto/plimsoll/v1/*.pb.go proto/plimsoll/v1/plimsollv1connect/*.go
 	PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
+	find ui -name '*_templ.go' -delete
+	$(TOOLS)/templ generate -path ui -log-level error
 
 .PHONY: breaking
 breaking: $(TOOLS)/buf $(BUILD)/protovalidate ## Compare the .proto files with the last release and with main

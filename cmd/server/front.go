@@ -59,13 +59,15 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), draining: make(chan struct{}),
 	}
 	mux := http.NewServeMux()
-	f.mountRPC(mux, metrics, log)
+	services := f.mountRPC(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "Plimsoll %s\n\nThis is the server. Use flagctl --server http://%s to talk to it.\n", buildVersion(), addr)
-	})
+	if err := f.mountConsole(mux, services, log); err != nil {
+		hub.Close()
+		processes.Close()
+		return nil, err
+	}
 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -92,8 +94,17 @@ func advertised(self store.Server) []string {
 	return []string{u.Hostname()}
 }
 
+// services are the native services that the console calls within the process.
+type services struct {
+	flags       *api.Flags
+	audit       *api.Audit
+	admin       *api.Admin
+	fleet       *fleet.Service
+	degradation *api.Degradation
+}
+
 // mountRPC mounts the native services, gRPC health and reflection.
-func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *slog.Logger) {
+func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *slog.Logger) services {
 	now, b := time.Now, f.backend
 	unary := []connect.HandlerOption{
 		connect.WithInterceptors(metrics.Interceptor(log), validate.NewInterceptor()),
@@ -102,33 +113,41 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 		connect.WithRecover(recovered(log)),
 	}
 	mount := func(path string, h http.Handler) { mux.Handle(path, bounded(h)) }
-	mount(plimsollv1connect.NewFlagServiceHandler(&api.Flags{Store: b.store, Now: now}, unary...))
-	mount(plimsollv1connect.NewAuditServiceHandler(&api.Audit{Store: b.store, Stopping: f.draining}, unary...))
-	mount(plimsollv1connect.NewAdminServiceHandler(&api.Admin{
-		Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: f.peers.Self().Info.GetStartedAt().AsTime(), Streams: f.hub.Streams,
-		PeerWarnings: f.peers.Warnings,
-	}, unary...))
 	fleetService := &fleet.Service{Store: b.store, Registry: f.processes, Peers: f.peers, Draining: f.draining}
-	mount(plimsollv1connect.NewFleetServiceHandler(fleetService, unary...))
-	mount(plimsollv1connect.NewDegradationServiceHandler(&api.Degradation{Store: b.store, Now: now, Usage: usageOf(fleetService)}, unary...))
+	native := services{
+		flags: &api.Flags{Store: b.store, Now: now},
+		audit: &api.Audit{Store: b.store, Stopping: f.draining},
+		admin: &api.Admin{
+			Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: f.peers.Self().Info.GetStartedAt().AsTime(), Streams: f.hub.Streams,
+			PeerWarnings: f.peers.Warnings,
+		},
+		fleet:       fleetService,
+		degradation: &api.Degradation{Store: b.store, Now: now, Usage: usageOf(fleetService)},
+	}
+	mount(plimsollv1connect.NewFlagServiceHandler(native.flags, unary...))
+	mount(plimsollv1connect.NewAuditServiceHandler(native.audit, unary...))
+	mount(plimsollv1connect.NewAdminServiceHandler(native.admin, unary...))
+	mount(plimsollv1connect.NewFleetServiceHandler(native.fleet, unary...))
+	mount(plimsollv1connect.NewDegradationServiceHandler(native.degradation, unary...))
 	mount(f.peers.Handler(unary...))
 	mux.Handle(f.hub.Handler(connect.WithRecover(recovered(log))))
 	// The longer path wins over the one of the streams.
 	mount(plimsollv1connect.SyncServiceReportProcedure,
 		connect.NewUnaryHandler(plimsollv1connect.SyncServiceReportProcedure, fleetService.Report, unary...))
 
-	services := []string{
+	names := []string{
 		plimsollv1connect.FlagServiceName, plimsollv1connect.AuditServiceName,
 		plimsollv1connect.AdminServiceName, plimsollv1connect.SyncServiceName, plimsollv1connect.FleetServiceName,
 		plimsollv1connect.DegradationServiceName,
 	}
-	reflector := grpcreflect.NewStaticReflector(services...)
+	reflector := grpcreflect.NewStaticReflector(names...)
 	// Nobody but servers calls the peers' service, but they may ask whether it
 	// is there.
-	services = append(services, plimsollv1connect.PeerServiceName)
-	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
+	names = append(names, plimsollv1connect.PeerServiceName)
+	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: names}))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	return native
 }
 
 // usageOf is what the fleet's processes have reported of a namespace.

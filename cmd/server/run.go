@@ -25,6 +25,7 @@ import (
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/telemetry"
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/store"
+	"github.com/plimsoll-dev/plimsoll/ui"
 )
 
 const (
@@ -129,7 +130,7 @@ func announce(ctx context.Context, cfg config.Config, f *front, addr net.Addr, s
 	// Loading a large set leaves behind as much garbage as it is large.
 	debug.FreeOSMemory()
 	if cfg.Demo {
-		fmt.Fprintf(stdout, "\n  see the flags    go run ./cmd/flagctl list\n  run an app       go run ./examples/hello\n  change a flag    go run ./cmd/flagctl set welcome-banner sale\n\n")
+		fmt.Fprintf(stdout, "\n  open the console http://%s\n  see the flags    go run ./cmd/flagctl list\n  run an app       go run ./examples/hello\n  change a flag    go run ./cmd/flagctl set welcome-banner sale\n\n", addr)
 	}
 }
 
@@ -215,11 +216,13 @@ type front struct {
 	hub       *stream.Hub
 	processes *fleet.Registry
 	peers     *fleet.Peers
+	console   *ui.Console
 	draining  chan struct{}
 }
 
 // close ends what the front serves, once it has been shut down.
 func (f *front) close() {
+	f.console.Close()
 	f.peers.Close()
 	f.hub.Close()
 	f.processes.Close()

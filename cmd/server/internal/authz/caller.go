@@ -67,6 +67,19 @@ func Identify(next http.Handler) http.Handler {
 	})
 }
 
+// originConsole is where the changes of the console's visitors come from.
+const originConsole = "console"
+
+// AsVisitor is a request's context with a visitor of the console, who has named
+// herself, as the caller. Pages carry their namespace in their address, so
+// headers name none.
+func AsVisitor(ctx context.Context, name string) context.Context {
+	if name = printable(name); name == "" {
+		name = "anonymous"
+	}
+	return context.WithValue(ctx, callerKey{}, Caller{Actor: &plimsollv1.Actor{Name: name, Origin: originConsole}})
+}
+
 // printable keeps a claimed name from forging lines of a log or a terminal.
 func printable(s string) string {
 	if !utf8.ValidString(s) {
