@@ -205,3 +205,48 @@ func plain(s string) bool {
 	return s != "" && s == strings.TrimSpace(s) && utf8.ValidString(s) &&
 		!strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError })
 }
+
+// Attribute is an attribute of the context that rules ask for.
+type Attribute struct {
+	Name string
+	// Example is a value that it is compared with, as JSON text; "": none.
+	Example string
+}
+
+// Attributes are what the rules ask for, each once, in the order of the rules.
+func (m Model) Attributes() []Attribute {
+	var out []Attribute
+	add := func(name, example string) {
+		for i := range out {
+			if out[i].Name == name {
+				if out[i].Example == "" {
+					out[i].Example = example
+				}
+				return
+			}
+		}
+		if name != "" {
+			out = append(out, Attribute{name, example})
+		}
+	}
+	var group func(Group)
+	group = func(g Group) {
+		for _, c := range g.Conds {
+			switch {
+			case c.Op == OpGroup:
+				group(*c.Group)
+			case c.Op.TakesName():
+			case len(c.Values) > 0:
+				add(c.Name, c.Values[0])
+			default:
+				add(c.Name, "")
+			}
+		}
+	}
+	for _, r := range m.Rules {
+		group(r.When)
+		add(r.Then.By, "")
+	}
+	add(m.Else.By, "")
+	return out
+}
