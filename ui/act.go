@@ -203,9 +203,9 @@ func (q *request) refuse(ctx context.Context, err error) {
 	switch err {
 	case errUsed: //nolint:errorlint // it is never wrapped
 		code = http.StatusConflict
-	case errTooLarge: //nolint:errorlint // it is never wrapped
+	case errTooLarge:
 		code = http.StatusRequestEntityTooLarge
-	case errForged, errExpired: //nolint:errorlint // they are never wrapped
+	case errForged, errExpired:
 	default:
 		t, code = explain(err), status(err)
 	}

@@ -104,7 +104,10 @@ func (w *world) position() *plimsollv1.Position {
 	return &plimsollv1.Position{StoreId: "s", Revision: w.revision}
 }
 
-func (w *world) GetDegradation(context.Context, *connect.Request[plimsollv1.GetDegradationRequest]) (*connect.Response[plimsollv1.GetDegradationResponse], error) {
+func (w *world) GetDegradation(_ context.Context, req *connect.Request[plimsollv1.GetDegradationRequest]) (*connect.Response[plimsollv1.GetDegradationResponse], error) {
+	if req.Msg.GetNamespace() != "default" {
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("there is no such namespace"))
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken != nil {
@@ -116,10 +119,7 @@ func (w *world) GetDegradation(context.Context, *connect.Request[plimsollv1.GetD
 	}), nil
 }
 
-func (w *world) GetStatus(_ context.Context, req *connect.Request[plimsollv1.GetStatusRequest]) (*connect.Response[plimsollv1.GetStatusResponse], error) {
-	if req.Msg.GetNamespace() != "default" {
-		return nil, connect.NewError(connect.CodeNotFound, errors.New("there is no such namespace"))
-	}
+func (w *world) GetStatus(context.Context, *connect.Request[plimsollv1.GetStatusRequest]) (*connect.Response[plimsollv1.GetStatusResponse], error) {
 	return connect.NewResponse(&plimsollv1.GetStatusResponse{Version: "test"}), nil
 }
 

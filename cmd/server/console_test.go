@@ -146,7 +146,8 @@ func TestTheConsoleWorksWithoutAScript(t *testing.T) {
 	}
 	// And back, by the page's undo.
 	undo := make(url.Values)
-	for _, m := range hiddenField.FindAllStringSubmatch(body[strings.Index(body, `action="/ns/default/act/undo"`):], -1) {
+	_, undoForm, _ := strings.Cut(body, `action="/ns/default/act/undo"`)
+	for _, m := range hiddenField.FindAllStringSubmatch(undoForm, -1) {
 		undo.Set(m[1], html.UnescapeString(m[2]))
 	}
 	if code, body := b.post("/ns/default/act/undo", undo); code != 200 || !strings.Contains(textOf(body), "Taken back") {
