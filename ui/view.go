@@ -125,9 +125,7 @@ func (c *Console) loadRows(ctx context.Context, v *View) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range page.GetFlags() {
-			v.Rows = append(v.Rows, newRow(f))
-		}
+		v.Rows = append(v.Rows, newRows(page.GetFlags())...)
 		if token = page.GetNextPageToken(); token == "" {
 			return nil
 		}
