@@ -2,7 +2,6 @@ package ui
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -186,7 +185,7 @@ func actPage(ctx context.Context, q *request) {
 // begin reads a form that changes something, and takes its pass.
 func (q *request) begin(ctx context.Context) (pass, error) {
 	if err := q.r.ParseForm(); err != nil {
-		return pass{}, fmt.Errorf("the form could not be read, or has over %d KiB: %w", maxForm>>10, err)
+		return pass{}, errTooLarge
 	}
 	p, err := q.c.admit(q.r, true)
 	if err != nil {
@@ -209,7 +208,9 @@ func (q *request) refuse(ctx context.Context, err error) {
 	switch err {
 	case errUsed: //nolint:errorlint // it is never wrapped
 		code = http.StatusConflict
-	case errForged, errExpired: //nolint:errorlint // they are never wrapped
+	case errTooLarge:
+		code = http.StatusRequestEntityTooLarge
+	case errForged, errExpired:
 	default:
 		t, code = explain(err), status(err)
 	}

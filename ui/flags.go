@@ -110,7 +110,7 @@ func (v *View) list(f filter, now time.Time) list {
 	v.sort(out.rows, f.Sort)
 	out.found = len(out.rows)
 	out.pages = max(1, (out.found+flagsPerPage-1)/flagsPerPage)
-	out.filter.Page = min(f.Page, out.pages)
+	out.filter.Page = max(1, min(f.Page, out.pages))
 	from := (out.filter.Page - 1) * flagsPerPage
 	out.rows = out.rows[from:min(from+flagsPerPage, out.found)]
 	return out

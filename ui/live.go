@@ -21,7 +21,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	ctx := c.As(r.Context(), nameOf(r))
 	ns := r.PathValue("ns")
 	// Whether the caller may see it is for the API to say.
-	if _, err := call(ctx, c, c.Admin.GetStatus, &plimsollv1.GetStatusRequest{Namespace: ns}); err != nil {
+	if _, err := call(ctx, c, c.Degradation.GetDegradation, &plimsollv1.GetDegradationRequest{Namespace: ns}); err != nil {
 		http.Error(w, explain(err).Message, status(err))
 		return
 	}
@@ -91,7 +91,7 @@ func (s *eventStream) run(r *http.Request, from string) {
 		select {
 		case <-s.visitor.wake:
 		case <-ticker.C:
-			age := s.rm.view.Load().Status.GetConfirmedAge().AsDuration()
+			age := time.Duration(s.rm.confirmed.Load())
 			if !s.send(fmt.Appendf(nil, "event: beat\ndata: {\"now\":%d,\"confirmed\":%d}\n\n", s.c.Now().UnixMilli(), age.Milliseconds())) {
 				return
 			}

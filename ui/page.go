@@ -50,7 +50,7 @@ func (c *Console) page(serve func(context.Context, *request)) http.HandlerFunc {
 		ctx := c.As(r.Context(), q.name)
 		q.session = session(w, r)
 		// Whether the caller may see it is for the API to say.
-		if _, err := call(ctx, c, c.Admin.GetStatus, &plimsollv1.GetStatusRequest{Namespace: q.ns}); err != nil {
+		if _, err := call(ctx, c, c.Degradation.GetDegradation, &plimsollv1.GetDegradationRequest{Namespace: q.ns}); err != nil {
 			q.fail(err)
 			return
 		}

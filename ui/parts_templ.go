@@ -464,7 +464,7 @@ func effectsTable(e *plimsollv1.Effects) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 26, "</caption> <thead><tr><th scope=\"col\">Flag</th><th scope=\"col\">Tier</th><th scope=\"col\">Degraded</th><th scope=\"col\">To</th><th scope=\"col\" class=\"num\">Evaluations changed</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 26, "</caption> <thead><tr><th scope=\"col\">Flag</th><th scope=\"col\">Tier</th><th scope=\"col\">Degraded</th><th scope=\"col\">To</th><th scope=\"col\" class=\"num\">Evaluations</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

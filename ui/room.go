@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,10 @@ type room struct {
 
 	first chan struct{} // closed once there is a view, or the room has failed
 	view  atomic.Pointer[View]
-	nudge chan struct{} // of one: somebody came, or wants the usage
+	nudge chan struct{} // of one: somebody came
+	// confirmed is how long ago etcd confirmed the server's state, in
+	// nanoseconds, when it was last asked.
+	confirmed atomic.Int64
 
 	mu       sync.Mutex
 	failed   error // why there is no view; the room is over then
@@ -247,7 +251,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // polled is when a room asked what does not come by itself.
-type polled struct{ fleet, usage, chart time.Time }
+type polled struct{ fleet, status, usage, chart time.Time }
 
 // poll asks what does not come by itself and is due, and tells when the next
 // is. A room without visitors asks nothing.
@@ -268,8 +272,13 @@ func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 	if now.Sub(asked.fleet) >= every {
 		asked.fleet = now
 		moved = rm.askFleet(ctx, &next)
-		if pending(&next) {
-			every = rolloutPause
+	}
+	if now.Sub(asked.status) >= fleetPause {
+		asked.status = now
+		warned := next.Status.GetWarnings()
+		if rm.c.loadStatus(ctx, &next) == nil {
+			moved = moved || !slices.Equal(warned, next.Status.GetWarnings())
+			rm.confirmed.Store(int64(next.Status.GetConfirmedAge().AsDuration()))
 		}
 	}
 	if now.Sub(asked.usage) >= usagePause {
@@ -278,15 +287,15 @@ func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 	}
 	if now.Sub(asked.chart) >= chartStep {
 		asked.chart, moved = now, true
-		if st, err := call(ctx, rm.c, rm.c.Admin.GetStatus, &plimsollv1.GetStatusRequest{Namespace: rm.ns}); err == nil {
-			next.Status = st
-		}
 	}
 	if moved {
 		next.Version++
 		rm.publish(&next)
 	}
-	return every
+	if pending(&next) {
+		return rolloutPause
+	}
+	return fleetPause
 }
 
 // askFleet asks how far the newest revision has got.

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
@@ -61,6 +63,24 @@ type definition struct {
 		Description string            `json:"description"`
 		Labels      map[string]string `json:"labels"`
 	} `json:"plimsoll"`
+}
+
+// newRows reads many flags, on all processors: it is what the first page of a
+// large namespace takes longest for.
+func newRows(flags []*plimsollv1.Flag) []*Row {
+	rows := make([]*Row, len(flags))
+	var work sync.WaitGroup
+	share := max(500, (len(flags)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for from := 0; from < len(flags); from += share {
+		to := min(from+share, len(flags))
+		work.Go(func() {
+			for i := from; i < to; i++ {
+				rows[i] = newRow(flags[i])
+			}
+		})
+	}
+	work.Wait()
+	return rows
 }
 
 // defaultTier is the tier of a degradation block that names none.

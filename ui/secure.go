@@ -120,9 +120,10 @@ type pass struct {
 }
 
 var (
-	errForged  = errors.New("this form was not made for this browser by this console, or its cookie is gone: open the page anew and repeat what you did")
-	errExpired = errors.New("this form has been open for over 12 hours: open the page anew and repeat what you did")
-	errUsed    = errors.New("this form has been sent already; nothing was done a second time")
+	errForged   = errors.New("this form was not made for this browser by this console, or its cookie is gone: open the page anew and repeat what you did")
+	errExpired  = errors.New("this form has been open for over 12 hours: open the page anew and repeat what you did")
+	errTooLarge = errors.New("the form could not be read, or has over 512 KiB")
+	errUsed     = errors.New("this form has been sent already; nothing was done a second time")
 )
 
 // newPass makes the pass of a form.

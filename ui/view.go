@@ -85,7 +85,10 @@ func (v *View) evaluations(key string) uint64 {
 // load reads all of a namespace.
 func (c *Console) load(ctx context.Context, ns string) (*View, error) {
 	v := &View{Namespace: ns}
-	if err := c.loadState(ctx, v); err != nil {
+	if err := c.loadLevel(ctx, v); err != nil {
+		return nil, err
+	}
+	if err := c.loadStatus(ctx, v); err != nil {
 		return nil, err
 	}
 	if err := c.loadRows(ctx, v); err != nil {
@@ -99,12 +102,18 @@ func (c *Console) load(ctx context.Context, ns string) (*View, error) {
 	return v, nil
 }
 
-// loadState reads all but the flags and the records.
-func (c *Console) loadState(ctx context.Context, v *View) error {
+// loadLevel reads how deep the namespace is in degradation, from the server's
+// memory.
+func (c *Console) loadLevel(ctx context.Context, v *View) error {
 	var err error
-	if v.Level, err = call(ctx, c, c.Degradation.GetDegradation, &plimsollv1.GetDegradationRequest{Namespace: v.Namespace}); err != nil {
-		return err
-	}
+	v.Level, err = call(ctx, c, c.Degradation.GetDegradation, &plimsollv1.GetDegradationRequest{Namespace: v.Namespace})
+	return err
+}
+
+// loadStatus reads the server's own state. While etcd is away that takes a
+// second, so it is not part of what a page waits for.
+func (c *Console) loadStatus(ctx context.Context, v *View) error {
+	var err error
 	v.Status, err = call(ctx, c, c.Admin.GetStatus, &plimsollv1.GetStatusRequest{Namespace: v.Namespace})
 	return err
 }
@@ -116,9 +125,7 @@ func (c *Console) loadRows(ctx context.Context, v *View) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range page.GetFlags() {
-			v.Rows = append(v.Rows, newRow(f))
-		}
+		v.Rows = append(v.Rows, newRows(page.GetFlags())...)
 		if token = page.GetNextPageToken(); token == "" {
 			return nil
 		}
@@ -182,7 +189,7 @@ func movesLevel(object string) bool {
 func (c *Console) advance(ctx context.Context, prev *View) (*View, error) {
 	next := *prev
 	next.Version, next.Trouble = prev.Version+1, ""
-	if err := c.loadState(ctx, &next); err != nil {
+	if err := c.loadLevel(ctx, &next); err != nil {
 		return nil, err
 	}
 	if next.Revision() == prev.Revision() && next.Level.GetPosition().GetStoreId() == prev.Level.GetPosition().GetStoreId() {

@@ -68,7 +68,7 @@ func windowText(d time.Duration) string {
 
 // verbs of the audit log in words.
 var verbs = map[string]string{
-	"flag.create": "created", "flag.update": "changed", "flag.delete": "deleted", "flag.enable": "enabled", "flag.disable": "disabled",
+	"flag.create": "created", "flag.update": "changed", "flag.delete": "deleted", "flag.enable": "enabled", "flag.disable": "disabled", "flag.set_default": "changed the default of",
 	"override.set": "killed", "override.remove": "restored", "restore": "restored everything",
 	"hold.set": "shed", "hold.remove": "stopped shedding", "level.set": "fixed the level", "level.auto": "gave the level back",
 	"plan.set": "changed the plan", "apply": "applied a file", "undo": "undid a change", "expire": "ended on time",
