@@ -99,7 +99,7 @@ func (q *request) withUsage(ctx context.Context) {
 // receiptOf is the receipt of a change that was made a moment ago; nil: there is
 // no such change.
 func (q *request) receiptOf(ctx context.Context, change string) *receipt {
-	sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: change, Limit: 1})
+	sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: change, Limit: 1, ScanLimit: sentScan})
 	if err != nil || len(sent.GetRecords()) == 0 || q.c.Now().Sub(sent.GetRecords()[0].GetTime().AsTime()) > time.Minute {
 		return nil
 	}

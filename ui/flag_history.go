@@ -17,6 +17,8 @@ import (
 const (
 	// historyPage is how many changes of a flag are told at a time.
 	historyPage = 15
+	// historyScan is how many records of the log are searched for them.
+	historyScan = 5000
 	// diffContext is how many lines are kept around those that changed.
 	diffContext = 2
 )
@@ -51,22 +53,21 @@ func historyOf(ctx context.Context, q *request, key string) (history, error) {
 	}
 	out := history{Before: before}
 	var records []*plimsollv1.AuditRecord
-	more := false
 	for _, object := range []string{"flags/" + key, "overrides/" + key} {
-		page, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, Object: object, BeforeSeq: before, Limit: historyPage})
+		page, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, Object: object, BeforeSeq: before, Limit: historyPage, ScanLimit: historyScan})
 		if err != nil {
 			return history{}, err
 		}
 		records = append(records, page.GetRecords()...)
-		more = more || page.GetNextBeforeSeq() > 0
+		// Further back than this, one of the two kinds has not been looked at.
+		out.Next = max(out.Next, page.GetNextBeforeSeq())
 	}
+	records = slices.DeleteFunc(records, func(r *plimsollv1.AuditRecord) bool { return r.GetSeq() < out.Next })
 	slices.SortFunc(records, func(a, b *plimsollv1.AuditRecord) int { return cmp.Compare(b.GetSeq(), a.GetSeq()) })
 	records = slices.CompactFunc(records, func(a, b *plimsollv1.AuditRecord) bool { return a.GetSeq() == b.GetSeq() })
 	if len(records) > historyPage {
-		records, more = records[:historyPage], true
-	}
-	if more && len(records) > 0 {
-		out.Next = records[len(records)-1].GetSeq()
+		records = records[:historyPage]
+		out.Next = records[historyPage-1].GetSeq()
 	}
 	newest := before == 0
 	for _, rec := range records {

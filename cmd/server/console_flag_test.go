@@ -456,3 +456,28 @@ func TestHostileTextOfFlagsIsShown(t *testing.T) {
 		t.Errorf("%d %.300s", saved.code, got)
 	}
 }
+
+func TestTheAuditLogIsSearchedOnlyAsFarAsAsked(t *testing.T) {
+	p := spawn(t, t.TempDir())
+	for _, key := range []string{"first", "second", "third"} {
+		create(t, p, "default", key, onOff)
+	}
+	list := func(before uint64, scan uint32) *plimsollv1.ListRecordsResponse {
+		t.Helper()
+		resp, err := p.audit().ListRecords(short(t), connect.NewRequest(&plimsollv1.ListRecordsRequest{Object: "flags/first", BeforeSeq: before, ScanLimit: scan}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Msg
+	}
+	near := list(0, 2)
+	if len(near.GetRecords()) != 0 || near.GetNextBeforeSeq() == 0 {
+		t.Errorf("the two newest records gave %v", near)
+	}
+	if far := list(near.GetNextBeforeSeq(), 2); len(far.GetRecords()) != 1 {
+		t.Errorf("the two before gave %v", far)
+	}
+	if all := list(0, 0); len(all.GetRecords()) != 1 {
+		t.Errorf("all records gave %v", all)
+	}
+}
