@@ -39,6 +39,8 @@ type entry struct {
 	// could not be compared. Neither: the definition did not change.
 	Diff     []diff.Row
 	TooLarge bool
+	// Whole is the definition, of a change that made the flag or deleted it.
+	Whole string
 	// Back: the flag can be brought back to how this change left it.
 	Back bool
 	// Override is what it did to the override; "": nothing.
@@ -85,8 +87,13 @@ func entryOf(rec *plimsollv1.AuditRecord, key string) entry {
 	for _, o := range rec.GetObjects() {
 		switch o.GetObject() {
 		case "flags/" + key:
+			e.Back = o.GetAfterJson() != ""
+			if o.GetBeforeJson() == "" || o.GetAfterJson() == "" {
+				e.Whole = rules.Pretty(o.GetBeforeJson() + o.GetAfterJson())
+				continue
+			}
 			rows, err := compared(o.GetBeforeJson(), o.GetAfterJson())
-			e.Diff, e.TooLarge, e.Back = rows, err != nil, o.GetAfterJson() != ""
+			e.Diff, e.TooLarge = rows, err != nil
 		case "overrides/" + key:
 			e.Override = overrideChange(o)
 		}
