@@ -110,6 +110,8 @@ func (c *Console) routes() *http.ServeMux {
 	mux.HandleFunc("POST /theme", c.chooseTheme)
 	mux.HandleFunc("GET /ns/{ns}/{$}", c.page(overviewPage))
 	mux.HandleFunc("GET /ns/{ns}/flags", c.page(flagsPage))
+	mux.HandleFunc("GET /ns/{ns}/map", c.page(mapPage))
+	mux.HandleFunc("GET /ns/{ns}/fleet", c.page(fleetPage))
 	mux.HandleFunc("GET /ns/{ns}/help", c.page(helpPage))
 	mux.HandleFunc("GET /ns/{ns}/act/{verb}", c.page(askPage))
 	mux.HandleFunc("POST /ns/{ns}/act/{verb}", c.page(actPage))
