@@ -283,9 +283,9 @@ func emptyMap(v *View) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var13 string
-		templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs("# plan.yaml\ntiers: [critical, important, standard, optional]\ndependencies:\n  - name: ranker\n    description: Orders what is shown\n    dependsOn: [ranker-db]\n  - name: ranker-db\n")
+		templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs("# plan.yaml\ntiers: [critical, important, standard, optional]\ndependencies:\n  ranker:\n    description: Orders what is shown\n    dependsOn: [ranker-db]\n  ranker-db: {}\n")
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `map.templ`, Line: 64, Col: 208}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `map.templ`, Line: 64, Col: 197}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var13))
 		if templ_7745c5c3_Err != nil {
@@ -304,7 +304,7 @@ func emptyMap(v *View) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 25, " plan apply plan.yaml</code></p></div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 25, " plan apply -f plan.yaml</code></p></div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
