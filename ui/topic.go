@@ -34,6 +34,8 @@ var topics = map[string]topic{
 	"flags":    {renderFlags},
 	"map":      {renderMap},
 	"fleet":    {renderFleet},
+	"flag":     {renderFlag},
+	"edit":     {renderEdit},
 }
 
 const (
