@@ -40,7 +40,8 @@ type entry struct {
 	Diff     []diff.Row
 	TooLarge bool
 	// Whole is the definition, of a change that made the flag or deleted it.
-	Whole string
+	Whole   string
+	Deleted bool
 	// Back: the flag can be brought back to how this change left it.
 	Back bool
 	// Override is what it did to the override; "": nothing.
@@ -87,7 +88,8 @@ func entryOf(rec *plimsollv1.AuditRecord, key string) entry {
 	for _, o := range rec.GetObjects() {
 		switch o.GetObject() {
 		case "flags/" + key:
-			e.Back = o.GetAfterJson() != ""
+			e.Deleted = o.GetAfterJson() == ""
+			e.Back = !e.Deleted
 			if o.GetBeforeJson() == "" || o.GetAfterJson() == "" {
 				e.Whole = rules.Pretty(o.GetBeforeJson() + o.GetAfterJson())
 				continue

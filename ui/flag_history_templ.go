@@ -324,9 +324,9 @@ func historyEntry(v *View, key string, revision int64, e entry, open bool) templ
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var13 string
-			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(choose(e.Back, "What it began with", "What it was at last"))
+			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(choose(e.Deleted, "What it was at last", "What it began with"))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `flag_history.templ`, Line: 67, Col: 74}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `flag_history.templ`, Line: 67, Col: 77}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var13))
 			if templ_7745c5c3_Err != nil {

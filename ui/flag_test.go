@@ -225,3 +225,32 @@ func TestPathsAreThoseWithinTheFlag(t *testing.T) {
 		}
 	}
 }
+
+func TestTheStateSaysWhatIsServed(t *testing.T) {
+	plain, disabled := onOff, strings.Replace(onOff, "ENABLED", "DISABLED", 1)
+	ruled := strings.Replace(onOff, `"defaultVariant"`, `"targeting":{"if":[{"var":"a"},"on"]},"defaultVariant"`, 1)
+	for _, c := range []struct {
+		definition string
+		shed       uint32
+		killed     bool
+		want       string
+	}{
+		{plain, 0, false, "Enabled: everybody gets the default variant."},
+		{ruled, 0, false, "Enabled: the first rule that holds decides, else the default variant."},
+		{plain, 400_000, false, "Enabled, but 40\u202f% of users are shed and get off. For the others: everybody gets the default variant."},
+		{ruled, 1_000_000, false, "Enabled, but its tier is shed: everybody gets off."},
+		{disabled, 1_000_000, false, "Disabled: apps use their own default, the one in their code."},
+		{plain, 1_000_000, true, "Enabled, but an override comes first."},
+		{disabled, 0, true, "Disabled, but an override comes first. After that apps use their own default."},
+	} {
+		f := &plimsollv1.Flag{Key: "f", Definition: c.definition}
+		if c.killed {
+			f.Override = &plimsollv1.Override{FlagKey: "f", Variant: "off"}
+		}
+		v := viewOf(1, nil)
+		v.Level.Tiers[1].ShedMillionths = c.shed
+		if got := stateText(v, newRow(f)); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

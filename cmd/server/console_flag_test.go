@@ -367,7 +367,7 @@ func TestRollingBackInTheConsole(t *testing.T) {
 	create(t, p, "default", "f", onOff)
 	update(t, p, "f", strings.Replace(onOff, `"off"}`, `"on"}`, 1), "on for all")
 	v := visit(t, p)
-	flag := v.open("/ns/default/flag?key=f").says("on for all")
+	flag := v.open("/ns/default/flag?key=f").says("on for all", "What it began with")
 	links := all(flag.root, func(n *html.Node) bool { return n.Data == "a" && strings.Contains(attr(n, "href"), "act/rollback") })
 	if len(links) != 1 {
 		t.Fatalf("%d links roll back", len(links))

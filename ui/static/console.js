@@ -334,7 +334,7 @@
       search(form);
     } else if (e.submitter?.matches("[data-here]")) {
       e.preventDefault();
-      inPlace(form, e.submitter);
+      if (e.submitter.value === "check") check(form); else inPlace(form, e.submitter);
     }
   });
 
