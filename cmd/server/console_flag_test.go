@@ -286,6 +286,7 @@ func TestEditingAsJSON(t *testing.T) {
 	if form, _ := broken.form("flag/edit"); form.Get("text") != "{\r\n  \"state\": }" {
 		t.Errorf("what was typed became %q", form.Get("text"))
 	}
+	whole.press("flag/edit", "save", "text", "{\"state\":\"ENABLED\",\n\"variants\":{\"a\":1,\n\"b\":\"x\"}}").says("line 3, $.variants.b", "It cannot be stored like this")
 	back := whole.press("flag/edit", "as:form", "text", `{"state":"DISABLED","variants":{"a":"x","b":"42"},"defaultVariant":"a"}`)
 	if form, _ := back.form("flag/edit"); form.Get("disabled") != "true" || form.Get("variant.1.value") != `"42"` || form.Get("variant.0.value") != "x" {
 		t.Errorf("as a form it is %v", form)
