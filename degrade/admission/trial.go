@@ -1,0 +1,3 @@
+package admission
+
+type trial struct{}
