@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 )
@@ -108,6 +109,15 @@ func possible(pattern string) error {
 		return fmt.Errorf("no request has the method %s: write %s", method, strings.ToUpper(method))
 	case strings.ContainsAny(rest, "?#"):
 		return errors.New("it matches nothing: a path ends before ? and #")
+	}
+	if i := strings.Index(rest, "/"); i >= 0 && method != http.MethodConnect {
+		clean := path.Clean(rest[i:])
+		if strings.HasSuffix(rest, "/") && clean != "/" {
+			clean += "/"
+		}
+		if clean != rest[i:] {
+			return fmt.Errorf("it matches nothing, since paths are cleaned before: write %s", rest[:i]+clean)
+		}
 	}
 	return nil
 }
