@@ -88,7 +88,7 @@ type sim struct {
 
 func newSim(m model, seed uint64) *sim {
 	s := &sim{m: m, l: newLaw(4, 0), r: rand.New(rand.NewPCG(seed, 7)), jobs: map[*slot]*job{}, slots: float64(m.slots), slow: 1}
-	s.l.note = func(k EventKind) {}
+
 	return s
 }
 
@@ -194,14 +194,8 @@ func (s *sim) run(until float64) {
 			x := &slot{tier: t, prio: t*cohorts + s.r.IntN(cohorts), deadline: math.Inf(1), gen: seq}
 			s.off[t]++
 			s.l.arrive(s.l.clock(s.now), x)
-			if x.state == running && x.next == nil && s.jobs[x] == nil {
-				inSettled := false
-				for y := s.l.settled; y != nil; y = y.next {
-					inSettled = inSettled || y == x
-				}
-				if !inSettled {
-					s.start(x)
-				}
+			if x.state == running {
+				s.start(x)
 			} else if x.state == refused {
 				s.ref[t]++
 			}

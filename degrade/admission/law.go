@@ -48,7 +48,6 @@ type law struct {
 	cleanTime float64
 
 	probe  probe
-	trial  trial
 	stall  stall
 	window window
 
@@ -60,7 +59,16 @@ type law struct {
 
 	load  load
 	tally [maxTiers]tally
+	turn  float64 // when the tallies' period ends
+
+	cut     float64 // the worst prio that still gets to wait, on average
+	cutSeen float64 // when that was last the case
+	busy    bool    // saturated, for most of the last windows
+	busyFor float64 // share of the last seconds that were saturated
+
 	note  func(EventKind)
+	hook  func()                         // at the end of each window
+	early func() [maxTiers]earlyRefusals // those that took no lock, since the last call
 }
 
 // A batch of evidence.
@@ -74,10 +82,13 @@ type batch struct {
 
 func newLaw(tiers, most int) *law {
 	l := &law{tiers: tiers, most: most, knee: 1, clean: 1, limit: startLimit, batchLimit: startLimit}
-	l.probe.done = math.Inf(-1)
 	for t := range l.displaced {
 		l.displaced[t] = math.Inf(-1)
 	}
+	l.cutSeen = math.Inf(-1)
+	l.note = func(EventKind) {}
+	l.hook = func() {}
+	l.early = func() (none [maxTiers]earlyRefusals) { return none }
 	return l
 }
 
@@ -149,8 +160,12 @@ func (l *law) arrive(now float64, s *slot) {
 	l.read(now)
 	l.tickIfOver(now)
 	s.arrived = now
-	l.load.arrived(s.tier)
-	l.tally[s.tier].arrivals++
+	if l.load.due(now + l.stall.total) {
+		l.fold(now)
+	}
+	l.load.sample(now + l.stall.total)
+	l.load.arrived(1, s.share(), 0)
+	l.tally[s.tier].arrive(1)
 	switch {
 	case l.size == 0 && l.n < l.places():
 		l.run(now, s)
@@ -168,7 +183,9 @@ func (l *law) arrive(now float64, s *slot) {
 	default:
 		l.wait(s)
 	}
+	s.present = true
 	l.drain(now)
+	s.present = false
 }
 
 func (l *law) wait(s *slot) {
@@ -228,12 +245,31 @@ func (l *law) expel(s *slot, r Reason) {
 
 func (l *law) refuse(s *slot, r Reason) {
 	s.state, s.reason = refused, r
-	l.tally[s.tier].refuse()
-	l.load.refused++
+	l.tally[s.tier].refuse(1)
+	l.load.arrived(0, 0, 1)
 }
 
+// settle has the one who waits for s told, unless that is who calls.
 func (l *law) settle(s *slot) {
+	if s.present {
+		return
+	}
 	s.next, l.settled = l.settled, s
+}
+
+// earlyRefusals are requests of one tier that were refused without the lock.
+type earlyRefusals struct{ all, unsheddable uint64 }
+
+// fold counts the requests that were refused without the lock.
+func (l *law) fold(now float64) {
+	for t, e := range l.early() {
+		if e.all > 0 {
+			l.displaced[t] = now
+			l.tally[t].arrive(e.all)
+			l.tally[t].refuse(e.all)
+			l.load.arrived(float64(e.all), float64(e.unsheddable), float64(e.all))
+		}
+	}
 }
 
 // leave takes out a request that gave up waiting.

@@ -10,7 +10,7 @@ type Option func(*config) error
 
 type config struct {
 	tiers  []string
-	max    int // 0: no hard cap
+	most   int // 0: no hard cap
 	events func(Event)
 	seed   uint64
 }
@@ -55,7 +55,7 @@ func WithLimit(most int) Option {
 		if most <= 0 {
 			return fmt.Errorf("a hard cap of %d places admits nothing: give 1 or more, or leave the option out", most)
 		}
-		c.max = most
+		c.most = most
 		return nil
 	}
 }

@@ -34,3 +34,76 @@ type Pressure struct {
 	// Alarms counts the jumps in the rate of arrivals so far.
 	Alarms uint64
 }
+
+const (
+	// alarmApart and saturatedApart are how long after the last report, in
+	// seconds, the next one is due at once.
+	alarmApart     = 0.45
+	saturatedApart = 0.95
+)
+
+// Pressure returns what to report to the fleet now, and begins the next report:
+// one caller should ask, every few seconds and when Alarm says so.
+func (c *Controller) Pressure() Pressure {
+	now := c.lock()
+	defer c.unlock()
+	real := c.real()
+	l := c.law
+	l.read(now)
+	l.fold(now)
+	l.load.sample(real)
+	r := &l.load.report
+	p := Pressure{
+		Sequence:         r.sequence + 1,
+		Time:             time.Now(),
+		Arrivals:         l.load.rate,
+		Unsheddable:      l.load.classTime(unsheddable, now),
+		UnsheddableShare: share(r.unsheddable, r.arrivals),
+		Waiting:          share(r.waited+l.window.waited-r.counted, now-r.at),
+		Refused:          share(r.refused, r.arrivals),
+		Saturated:        l.busy,
+		Alarms:           l.load.alarms,
+	}
+	for i := range p.Classes {
+		p.Classes[i] = l.load.classTime(i, now)
+	}
+	if real > placesYoung && l.load.satTime >= placesEvidence*l.mean {
+		p.Places = l.load.places
+	}
+	l.load.raised = false
+	*r = report{sequence: p.Sequence, at: now, real: real, counted: l.window.waited}
+	return p
+}
+
+// Alarm receives when a report should be made at once: the load has jumped, or
+// requests wait. The channel is never closed, and holds one signal.
+func (c *Controller) Alarm() <-chan struct{} { return c.alarm }
+
+// signal asks for a report if one is due. The lock is held.
+func (c *Controller) signal() {
+	l := &c.law.load
+	since := c.law.last + c.law.stall.total - l.report.real
+	if l.report.signalled || since < alarmApart || !l.raised && since < saturatedApart {
+		return
+	}
+	l.report.signalled = true
+	select {
+	case c.alarm <- struct{}{}:
+	default: // the last signal has not been taken yet
+	}
+}
+
+func (l *load) classTime(i int, now float64) ClassTime {
+	c := &l.classes[i]
+	if c.count == 0 {
+		return ClassTime{}
+	}
+	return ClassTime{Mean: duration(c.mean), Count: c.weight(now), Age: duration(now - c.at)}
+}
+
+func share(part, whole float64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return min(max(part/whole, 0), 1)
+}

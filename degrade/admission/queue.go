@@ -28,6 +28,7 @@ type slot struct {
 	started  float64
 	clean0   float64 // law.cleanTime when it started
 	clean    bool    // few ran when it started
+	present  bool    // its caller has not begun to wait yet
 
 	// Linked while it waits: among its tier's, and among those of its prio.
 	tierNext, tierPrev *slot
@@ -35,6 +36,14 @@ type slot struct {
 	// Linked after that, until whoever waits has been told.
 	next  *slot
 	ready chan struct{} // holds one signal; made when the slot first waits
+}
+
+// share is 1 for a request without any sheddable flag.
+func (s *slot) share() float64 {
+	if s.class == unsheddable {
+		return 1
+	}
+	return 0
 }
 
 // A queue holds the requests that wait: by tier and by prio, oldest first.

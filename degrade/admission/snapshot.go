@@ -36,3 +36,46 @@ type Snapshot struct {
 	CutOffShare float64
 	Tiers       []TierStatus // by rank
 }
+
+// Snapshot returns the controller as it is now. It changes nothing.
+func (c *Controller) Snapshot() Snapshot {
+	now := c.lock()
+	defer c.unlock()
+	l := c.law
+	l.fold(now)
+	s := Snapshot{
+		Limit:       l.places(),
+		InFlight:    l.n,
+		Waiting:     l.size,
+		Knee:        l.kneeSat,
+		ServiceTime: duration(l.mean),
+		Utilisation: float64(l.n) / float64(l.places()),
+		Saturated:   l.busy,
+		Probing:     l.probe.on,
+		CutOff:      len(c.config.tiers),
+		Tiers:       make([]TierStatus, len(c.config.tiers)),
+	}
+	if now-l.cutSeen < periodLength {
+		s.CutOff = int(l.cut) / cohorts
+		s.CutOffShare = l.cut/cohorts - float64(s.CutOff)
+	}
+	for i, name := range c.config.tiers {
+		s.Tiers[i] = l.tally[i].status(name, l.counts[i])
+	}
+	return s
+}
+
+func (t *tally) status(name string, waiting int) TierStatus {
+	arrivals := t.recent.arrivals + t.before.arrivals
+	return TierStatus{
+		Name:         name,
+		Arrivals:     t.arrivals,
+		Admitted:     t.admitted,
+		Refused:      t.refused,
+		RefusedShare: share(float64(t.recent.refused+t.before.refused), float64(arrivals)),
+		QueueDelay:   duration((t.recent.delay + t.before.delay) / float64(max(t.recent.admitted+t.before.admitted, 1))),
+		P50:          duration(t.quantile(0.50)),
+		P99:          duration(t.quantile(0.99)),
+		Waiting:      waiting,
+	}
+}

@@ -23,9 +23,14 @@ func (t *tally) admit(delay float64) {
 	t.recent.delay += delay
 }
 
-func (t *tally) refuse() {
-	t.refused++
-	t.recent.refused++
+func (t *tally) arrive(n uint64) {
+	t.arrivals += n
+	t.recent.arrivals += n
+}
+
+func (t *tally) refuse(n uint64) {
+	t.refused += n
+	t.recent.refused += n
 }
 
 func (t *tally) took(seconds float64) { t.recent.took[durationIndex(seconds)]++ }

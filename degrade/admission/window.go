@@ -56,7 +56,6 @@ type probe struct {
 	skip     float64
 	end      float64
 	start    float64 // of the last probe; 0 before the first
-	done     float64
 	evidence float64 // when the last batch was concluded, or a probe ended
 	giveUps  int
 }
@@ -92,6 +91,8 @@ func (l *law) gain(t, memory float64) float64 {
 
 // tick ends a window of length t.
 func (l *law) tick(now, t float64) {
+	l.fold(now)
+	l.load.sample(now + l.stall.total)
 	w := &l.window
 	if w.count > 0 {
 		if l.mean == 0 {
@@ -118,7 +119,9 @@ func (l *law) tick(now, t float64) {
 	}
 	l.giveUpProbe(now)
 	l.expire(now)
-	l.load.window(now, t, saturated, probed)
+	l.load.window(t, l.crowd(), w, saturated, probed)
+	l.observe(now, t, saturated)
+	l.hook()
 	*w = window{start: now, peak: l.n, probed: l.probe.on}
 }
 
@@ -145,7 +148,7 @@ func (l *law) steer(now float64) {
 func (l *law) gap() float64 {
 	gap := gapSettled
 	switch {
-	case l.service == 0 || l.limit > 4*l.kneeSat:
+	case l.service == 0:
 		gap = gapUnknown
 	case l.fresh < youngEvidence:
 		gap = gapYoung
@@ -181,5 +184,43 @@ func (l *law) expire(now float64) {
 		for o := l.queue.tiers[t].oldest; o != nil && now-o.arrived > patience; o = l.queue.tiers[t].oldest {
 			l.expel(o, Expired)
 		}
+	}
+}
+
+const (
+	// busyMemory is how many seconds, or service times, it takes to call a
+	// process saturated or relieved. That is for people; the law is faster.
+	busyMemory     = 1.0
+	busyMemoryMean = 20.0
+	cutMemory      = 0.1
+)
+
+// observe keeps what only people look at.
+func (l *law) observe(now, t float64, saturated bool) {
+	if now >= l.turn {
+		for i := range l.tiers {
+			l.tally[i].turn()
+		}
+		l.turn = now + periodLength
+	}
+	if w := l.worst(); w >= 0 && l.size >= l.room() {
+		if now-l.cutSeen > periodLength {
+			l.cut = float64(w)
+		}
+		l.cut += cutMemory * (float64(w) - l.cut)
+		l.cutSeen = now
+	}
+	is := 0.0
+	if saturated {
+		is = 1
+	}
+	l.busyFor += min(1, t/max(busyMemory, busyMemoryMean*l.mean)) * (is - l.busyFor)
+	switch {
+	case !l.busy && l.busyFor > 0.5:
+		l.busy = true
+		l.note(Saturated)
+	case l.busy && l.busyFor < 0.1:
+		l.busy = false
+		l.note(Relieved)
 	}
 }

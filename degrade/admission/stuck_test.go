@@ -1,0 +1,45 @@
+package admission
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+func TestStuck(t *testing.T) {
+	if os.Getenv("SWEEP") == "" {
+		t.Skip()
+	}
+	for _, mi := range []int{0, 1, 3, 7} {
+		m := models[mi]
+		line := m.name
+		for _, load := range []float64{.3, .4, .5, .6, .9} {
+			var recs []float64
+			for seed := range uint64(20) {
+				s := newSim(m, 10+seed)
+				s.setLoad(load, equal)
+				s.run(max(5, 600*m.mean[2]))
+				s.slow = 4
+				rec := 99.0
+				base := s.now
+				step := max(1, 40*m.mean[2])
+				for s.now < base+60 {
+					s.reset()
+					s.run(s.now + step)
+					if (s.good[0]+s.good[1]+s.good[2]+s.good[3])/step > .9*min(.25, load)*float64(m.slots) {
+						rec = s.now - base
+						break
+					}
+				}
+				recs = append(recs, rec)
+			}
+			mx, sum := 0.0, 0.0
+			for _, r := range recs {
+				mx = max(mx, r)
+				sum += r
+			}
+			line += fmt.Sprintf(" | %.1f: mean %.0f max %.0f", load, sum/20, mx)
+		}
+		fmt.Println(line)
+	}
+}

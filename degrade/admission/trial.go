@@ -1,3 +1,0 @@
-package admission
-
-type trial struct{}
