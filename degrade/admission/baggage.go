@@ -37,13 +37,14 @@ func TierFromContext(ctx context.Context) (rank int, ok bool) {
 }
 
 // claimed returns the tier that baggage headers name, and how often they name
-// one. Of several the last counts, as in OpenTelemetry. It allocates nothing
-// for a name without percent-encoding.
+// one. Of several the last counts, as in OpenTelemetry. What is beyond the limit
+// is not read, and counts as another claim. It allocates nothing for a name
+// without percent-encoding.
 func claimed(headers []string) (name string, times int) {
 	left := maxBaggage
 	for _, header := range headers {
 		if left -= len(header); left < 0 {
-			return name, times
+			return name, times + 1
 		}
 		for rest, more := header, true; more; {
 			var member string
