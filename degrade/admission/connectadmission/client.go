@@ -38,7 +38,7 @@ func RetryAfter(err error) (after time.Duration, refused bool) {
 		}
 	}
 	seconds, err := strconv.ParseFloat(rpc.Meta().Get(metaRetryAfter), 64)
-	if err != nil || seconds < 0 {
+	if err != nil || !(seconds >= 0) { // NaN too
 		return 0, false
 	}
 	return time.Duration(min(seconds, maxHint.Seconds()) * float64(time.Second)), true
