@@ -33,10 +33,10 @@ func ExampleEdge_Handler() {
 		rank, _ := admission.TierFromContext(r.Context())
 		fmt.Fprintf(w, "%s has tier %s", r.URL.Path, controller.Tiers()[rank])
 	})
-	server := &http.Server{Handler: edge.Handler(mux), ReadTimeout: 10 * time.Second}
+	handler := edge.Handler(mux) // for an http.Server, which should have a ReadTimeout
 
 	w := httptest.NewRecorder()
-	server.Handler.ServeHTTP(w, httptest.NewRequest("GET", "/items/7/reviews", nil))
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/items/7/reviews", nil))
 	fmt.Println(w.Body)
 	// Output: /items/7/reviews has tier optional
 }

@@ -37,8 +37,14 @@ func serve(t *testing.T, e *admission.Edge, h http.HandlerFunc) string {
 	return s.URL
 }
 
-// get makes a request and returns the response with its body.
-func get(t *testing.T, url string, header ...string) (*http.Response, string) {
+// reply is a response that was read.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func get(t *testing.T, url string, header ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -56,7 +62,7 @@ func get(t *testing.T, url string, header ...string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(body)
+	return reply{response.StatusCode, response.Header, string(body)}
 }
 
 // empty waits until nothing is in flight: a client has its answer before the
@@ -83,39 +89,40 @@ func TestHandlerRefusesAndSaysWhy(t *testing.T) {
 	url := serve(t, edge(t, c, admission.WithRules(admission.Rule{Pattern: "/livez", Exempt: true})),
 		func(w http.ResponseWriter, r *http.Request) { served = true; fmt.Fprint(w, "ok") })
 
-	response, body := get(t, url)
-	h := response.Header
-	if response.StatusCode != 503 || h.Get("Retry-After") != "1" || h.Get("Retry-After-Ms") != "250" || h.Get("Plimsoll-Refused") != "queue_full" || h.Get("Cache-Control") != "no-store" {
-		t.Errorf("refused by %d with %v", response.StatusCode, h)
+	answer := get(t, url)
+	h := answer.header
+	if answer.status != 503 || h.Get("Retry-After") != "1" || h.Get("Retry-After-Ms") != "250" || h.Get("Plimsoll-Refused") != "queue_full" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("refused by %d with %v", answer.status, h)
 	}
-	if h.Get("Content-Type") != "text/plain; charset=utf-8" || !strings.Contains(body, `saturated and serves more important requests than tier "standard"`) {
-		t.Errorf("it says %s %q", h.Get("Content-Type"), body)
+	if h.Get("Content-Type") != "text/plain; charset=utf-8" || !strings.Contains(answer.body, `saturated and serves more important requests than tier "standard"`) {
+		t.Errorf("it says %s %q", h.Get("Content-Type"), answer.body)
 	}
-	if after, refused := admission.RefusedResponse(response); !refused || after.Milliseconds() != 250 {
+	if after, refused := admission.RefusedResponse(&http.Response{StatusCode: answer.status, Header: h}); !refused || after.Milliseconds() != 250 {
 		t.Errorf("a client reads %s, %v", after, refused)
 	}
 
-	response, body = get(t, url, "Accept", "text/html;q=0.5, application/json")
+	answer = get(t, url, "Accept", "text/html;q=0.5, application/json")
 	var problem struct {
-		Title, Detail, Reason, Tier string
-		Status, Retry_after_ms      int
+		Status       int
+		Reason, Tier string
+		RetryAfterMs int `json:"retry_after_ms"`
 	}
-	if err := json.Unmarshal([]byte(body), &problem); err != nil || response.Header.Get("Content-Type") != "application/problem+json" {
-		t.Fatalf("%v: %s %s", err, response.Header.Get("Content-Type"), body)
+	if err := json.Unmarshal([]byte(answer.body), &problem); err != nil || answer.header.Get("Content-Type") != "application/problem+json" {
+		t.Fatalf("%v: %s %s", err, answer.header.Get("Content-Type"), answer.body)
 	}
-	if problem.Status != 503 || problem.Tier != "standard" || problem.Reason != "queue_full" || !strings.Contains(body, `"retry_after_ms":250`) {
-		t.Errorf("the problem is %s", body)
+	if problem.Status != 503 || problem.Tier != "standard" || problem.Reason != "queue_full" || problem.RetryAfterMs != 250 {
+		t.Errorf("the problem is %s", answer.body)
 	}
 	if served {
 		t.Error("a request that was refused was served")
 	}
 
-	if response, _ := get(t, url+"/livez"); response.StatusCode != 200 {
-		t.Errorf("an exempt request got %d", response.StatusCode)
+	if answer := get(t, url+"/livez"); answer.status != 200 {
+		t.Errorf("an exempt request got %d", answer.status)
 	}
 	leave()
-	if response, _ := get(t, url); response.StatusCode != 200 {
-		t.Errorf("after the crowd has left: %d", response.StatusCode)
+	if answer := get(t, url); answer.status != 200 {
+		t.Errorf("after the crowd has left: %d", answer.status)
 	}
 	empty(t, c)
 }
@@ -255,8 +262,8 @@ func TestHandlerKeepsWhatTheServerCan(t *testing.T) {
 			t.Errorf("ReadFrom: %d, %v", n, err)
 		}
 	})
-	if response, body := get(t, url); response.StatusCode != 200 || body != "body" {
-		t.Errorf("%d %q", response.StatusCode, body)
+	if answer := get(t, url); answer.status != 200 || answer.body != "body" {
+		t.Errorf("%d %q", answer.status, answer.body)
 	}
 	// A writer that cannot be hijacked says so.
 	edge(t, c).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -364,7 +371,7 @@ func TestTheTierTravels(t *testing.T) {
 		"/tips":     "a:3 b:3 c:3",
 		"/":         "a:2 b:2 c:2",
 	} {
-		if _, got := get(t, a+path, "Baggage", "plimsoll-tier=critical"); got != want {
+		if got := get(t, a+path, "Baggage", "plimsoll-tier=critical").body; got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}

@@ -102,13 +102,14 @@ func TestThrottleKeepsTiersAndTargetsApart(t *testing.T) {
 		t.Errorf("%d of 1000 calls were sent to a server that refuses all", sent)
 	}
 	for range 100 {
-		for _, attempt := range []struct {
-			ctx    context.Context
-			target string
-		}{{critical, "shop"}, {t.Context(), "shop"}, {optional, "other"}} {
-			a, err := b.Begin(attempt.ctx, attempt.target)
+		for i, begin := range []func() (Attempt, error){
+			func() (Attempt, error) { return b.Begin(critical, "shop") },
+			func() (Attempt, error) { return b.Begin(t.Context(), "shop") },
+			func() (Attempt, error) { return b.Begin(optional, "other") },
+		} {
+			a, err := begin()
 			if err != nil {
-				t.Fatalf("%s: %v", attempt.target, err)
+				t.Fatalf("case %d: %v", i, err)
 			}
 			a.Accepted()
 		}
@@ -224,19 +225,32 @@ func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: c.status, Header: c.header, Body: http.NoBody, Request: r}, nil
 }
 
+// send makes one request and closes what it gets.
+func send(rt http.RoundTripper, r *http.Request) error {
+	response, err := rt.RoundTrip(r)
+	if err == nil {
+		response.Body.Close()
+	}
+	return err
+}
+
 func TestTransportCarriesTheTier(t *testing.T) {
 	b, server := newBench(t), &canned{status: 200}
 	r := httptest.NewRequest("GET", "http://shop/", nil)
 	r.Header.Set("Baggage", "a=1,plimsoll-tier=critical")
 	for _, tc := range []struct {
-		ctx  context.Context
+		rank int // -1: none
 		want string
 	}{
-		{t.Context(), "a=1,plimsoll-tier=critical"},
-		{ContextWithTier(t.Context(), 3), "plimsoll-tier=optional,a=1"},
-		{ContextWithTier(t.Context(), 99), "plimsoll-tier=optional,a=1"},
+		{-1, "a=1,plimsoll-tier=critical"},
+		{3, "plimsoll-tier=optional,a=1"},
+		{99, "plimsoll-tier=optional,a=1"},
 	} {
-		if _, err := b.Transport(server).RoundTrip(r.WithContext(tc.ctx)); err != nil {
+		ctx := t.Context()
+		if tc.rank >= 0 {
+			ctx = ContextWithTier(ctx, tc.rank)
+		}
+		if err := send(b.Transport(server), r.WithContext(ctx)); err != nil {
 			t.Fatal(err)
 		}
 		if got := server.requests[len(server.requests)-1].Header.Get("Baggage"); got != tc.want {
@@ -260,17 +274,16 @@ func TestTransportHoldsBackAndClosesTheBody(t *testing.T) {
 	b := newBench(t)
 	server := &canned{status: 503, header: http.Header{"Retry-After-Ms": {"1500"}, "Retry-After": {"2"}}}
 	client := b.Transport(server)
-	send := func() (*closed, error) {
+	post := func() (*closed, error) {
 		body := &closed{Reader: strings.NewReader("x")}
 		r := httptest.NewRequest("POST", "http://shop/", body)
 		r.Body = body
-		_, err := client.RoundTrip(r)
-		return body, err
+		return body, send(client, r)
 	}
-	if _, err := send(); err != nil {
+	if _, err := post(); err != nil {
 		t.Fatalf("the refusal itself is a response: %v", err)
 	}
-	body, err := send()
+	body, err := post()
 	if !errors.Is(err, ErrRefused) || len(server.requests) != 1 {
 		t.Errorf("error %v, %d requests were sent", err, len(server.requests))
 	}
@@ -282,7 +295,7 @@ func TestTransportHoldsBackAndClosesTheBody(t *testing.T) {
 func TestTransportLearnsNothingFromALostConnection(t *testing.T) {
 	b, server := newBench(t), &canned{err: io.ErrUnexpectedEOF}
 	for range 100 {
-		if _, err := b.Transport(server).RoundTrip(httptest.NewRequest("GET", "http://shop/", nil)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err := send(b.Transport(server), httptest.NewRequest("GET", "http://shop/", nil)); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatal(err)
 		}
 	}

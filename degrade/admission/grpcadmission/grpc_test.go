@@ -41,7 +41,8 @@ const (
 	talk   = "/test.v1.Echo/Talk"
 )
 
-func (m method) say(_ any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+func (m method) say(_ any, ctx context.Context, //nolint:revive // gRPC wants them in this order
+	decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 	in := new(text)
 	if err := decode(in); err != nil {
 		return nil, err
@@ -113,7 +114,11 @@ func dial(t *testing.T, e *admission.Edge, m method, opts ...grpc.DialOption) *g
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return conn
 }
 
