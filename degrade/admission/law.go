@@ -43,6 +43,7 @@ type law struct {
 	mean        float64 // service time of the mix
 	batch       batch
 	batchLimit  float64 // the limit at the last batch, and the highest since
+	fed         float64 // when the limit last did not need evidence to fall
 	fresh       int     // clean completions since the service time last jumped
 	// cleanTime is the time with few running, the integral behind area.
 	cleanTime float64

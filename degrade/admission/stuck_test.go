@@ -43,3 +43,32 @@ func TestStuck(t *testing.T) {
 		fmt.Println(line)
 	}
 }
+
+func TestOne(t *testing.T) {
+	if os.Getenv("SWEEP") == "" {
+		t.Skip()
+	}
+	for _, m := range models {
+		line := m.name
+		for _, x := range []float64{.8, 1, 2} {
+			sum, off, top, topoff, ref, n := 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+			for seed := range uint64(5) {
+				s := newSim(m, 20+seed)
+				s.setLoad(x, equal)
+				s.run(10)
+				s.reset()
+				s.run(10 + max(20, 1000*m.mean[0]))
+				for t := range 4 {
+					sum += s.good[t]
+					off += s.off[t] * m.mean[t]
+					ref += s.ref[t]
+					n += s.off[t]
+				}
+				top += s.good[0] + s.good[1]
+				topoff += s.off[0]*m.mean[0] + s.off[1]*m.mean[1]
+			}
+			line += fmt.Sprintf(" | %g: %.2f top2 %.2f ref %.2f", x, sum/off*100, top/topoff*100, ref/n*100)
+		}
+		fmt.Println(line)
+	}
+}

@@ -29,6 +29,9 @@ const (
 	gapUnknown = 5.0
 	gapYoung   = 20.0
 	gapSettled = 100.0
+	// While the limit has wanted to fall for so long, and lacks the evidence, what
+	// is known is wrong. The gap is gapUnknown then.
+	starving = 30.0
 	// youngEvidence is how many clean completions make the evidence settled.
 	youngEvidence = 128
 	// A probe is given up if it has not taken effect for so long, since
@@ -129,6 +132,9 @@ func (l *law) tick(now, t float64) {
 // only on evidence, and sees to it that there is evidence.
 func (l *law) steer(now float64) {
 	want := admitted * l.kneeSat
+	if want >= fall*l.batchLimit {
+		l.fed = now
+	}
 	if want < l.limit {
 		want = max(want, min(l.limit, fall*l.batchLimit))
 	}
@@ -148,7 +154,7 @@ func (l *law) steer(now float64) {
 func (l *law) gap() float64 {
 	gap := gapSettled
 	switch {
-	case l.service == 0:
+	case l.service == 0 || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
 		gap = gapUnknown
 	case l.fresh < youngEvidence:
 		gap = gapYoung
