@@ -19,7 +19,8 @@ type Call struct {
 	// Addr is the other side's address, as the transport knows it.
 	Addr string
 	// Values returns the values of a header, or of a key of gRPC metadata; the
-	// name is in canonical form, such as "X-User-Id".
+	// name is in canonical form, such as "X-User-Id". In Enter nil stands for no
+	// headers at all; the functions of options never see nil.
 	Values func(name string) []string
 	// Request is the HTTP request, nil for a Connect or gRPC call.
 	Request *http.Request
@@ -174,6 +175,9 @@ func (e *Edge) Enter(ctx context.Context, call Call) (context.Context, *Pass, er
 	rule := e.rules.of(&call)
 	if rule.exempt {
 		return ctx, nil, nil
+	}
+	if call.Values == nil {
+		call.Values = http.Header(nil).Values
 	}
 	headers := call.Values(baggageHeader)
 	claim, claims := claimed(headers)

@@ -15,7 +15,7 @@ func TestWhatFailsAtOnceIsNoEvidence(t *testing.T) {
 		e := newEdge(t, c)
 		run := func(took time.Duration, failed, detach bool) (evidence float64) {
 			before := c.law.count
-			_, pass, err := e.Enter(t.Context(), Call{Values: http.Header{}.Values})
+			_, pass, err := e.Enter(t.Context(), Call{})
 			if err != nil {
 				t.Fatal(err)
 			}

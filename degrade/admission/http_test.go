@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/baggage"
 	"go.uber.org/goleak"
@@ -375,6 +377,63 @@ func TestTheTierTravels(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
+}
+
+// TestEnemies come all at once: callers that hang up at any moment, handlers that
+// hang, fail, panic, stream and hijack. Afterwards no place is lost and nobody
+// waits.
+func TestEnemies(t *testing.T) {
+	leaks(t)
+	c := crowd.Controller(t)
+	handlers := map[string]http.HandlerFunc{
+		"/hang":  func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"/fail":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"/panic": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"/stream": func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		},
+		"/hijack": func(w http.ResponseWriter, _ *http.Request) {
+			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				conn.Close()
+			}
+		},
+		"/page": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") },
+	}
+	url := serve(t, edge(t, c), func(w http.ResponseWriter, r *http.Request) { handlers[r.URL.Path](w, r) })
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	var wg sync.WaitGroup
+	for i := range 300 {
+		for path := range handlers {
+			wg.Go(func() {
+				// Between at once and long enough to be served.
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond/4)
+				defer cancel()
+				r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+path, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if response, err := client.Do(r); err == nil {
+					_, _ = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+				}
+			})
+		}
+	}
+	wg.Wait()
+	empty(t, c)
+	if s := c.Snapshot(); s.Waiting != 0 {
+		t.Errorf("%d still wait", s.Waiting)
+	}
+	for range 2 * crowd.Places {
+		if answer := get(t, url+"/page"); answer.status != 200 || answer.body != "page" {
+			t.Errorf("after it was over: %d %s", answer.status, answer.body)
+		}
+	}
+	empty(t, c)
 }
 
 // TestAClientStopsAsking: what a saturated server refuses is soon not sent.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -81,7 +80,7 @@ func TestWhatItShows(t *testing.T) {
 func TestItRunsAndEnds(t *testing.T) {
 	for _, plain := range []bool{true, false} {
 		var out strings.Builder
-		if err := run(t.Context(), &out, settings{duration: 1200 * time.Millisecond, load: 1, plain: plain}); err != nil {
+		if err := run(t.Context(), &out, settings{duration: 3500 * time.Millisecond, load: 1, plain: plain}); err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"critical", "with admission", "at 1.0 times the capacity"} {
@@ -95,8 +94,9 @@ func TestItRunsAndEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := run(ctx, io.Discard, settings{duration: time.Hour, load: 1}); err != nil {
-		t.Errorf("interrupted: %v", err)
+	var out strings.Builder
+	if err := run(ctx, &out, settings{duration: time.Hour, load: 1}); err != nil || !strings.Contains(out.String(), "ended before the load") {
+		t.Errorf("interrupted: %v, and prints %q", err, out.String())
 	}
 }
 

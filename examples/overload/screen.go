@@ -85,7 +85,7 @@ func line(v *visitors, at time.Duration, before, now reading) string {
 
 func picture(v *visitors, at time.Duration, before, now reading, s admission.Snapshot) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%.0f s of %.0f s, load %.1f times the capacity of %.0f pages/s; pages within %d ms:\n\n",
+	fmt.Fprintf(&b, "%.1f s of %.0f s, load %.1f times the capacity of %.0f pages/s; pages within %d ms:\n\n",
 		at.Seconds(), v.length.Seconds(), v.load(at), capacity, patience.Milliseconds())
 	fmt.Fprintf(&b, "%-10s %9s   %-*s   %s\n", "", "offered", bar+7, "with admission", "without")
 	var offered float64
@@ -117,6 +117,10 @@ func columns(rate float64) int {
 
 // summary is printed at the end: what visitors got at the height of the load.
 func summary(out io.Writer, v *visitors) {
+	if v.peak[0].offered[0].Load() == 0 {
+		fmt.Fprintln(out, "\nended before the load had been high for a second: nothing to sum up")
+		return
+	}
 	fmt.Fprintf(out, "\nat %.1f times the capacity, from a second after the rise, of each tier's pages came in time:\n", v.height)
 	fmt.Fprintf(out, "%-10s %9s %16s %12s\n", "", "offered", "with admission", "without")
 	var offered int64
