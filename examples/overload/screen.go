@@ -85,7 +85,7 @@ func line(v *visitors, at time.Duration, before, now reading) string {
 
 func picture(v *visitors, at time.Duration, before, now reading, s admission.Snapshot) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%.1f s of %.0f s, load %.1f times the capacity of %.0f pages/s; pages within %d ms:\n\n",
+	fmt.Fprintf(&b, "%.1f s of %.0f s, load %.1f times the %.0f/s that fit; pages within %d ms:\n\n",
 		at.Seconds(), v.length.Seconds(), v.load(at), capacity, patience.Milliseconds())
 	fmt.Fprintf(&b, "%-10s %9s   %-*s   %s\n", "", "offered", bar+7, "with admission", "without")
 	var offered float64
