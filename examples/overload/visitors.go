@@ -79,9 +79,9 @@ func (v *visitors) come(ctx context.Context) {
 		} else if ctx.Err() != nil {
 			return
 		}
-		page := v.random.IntN(len(pages))
+		page, counts := v.random.IntN(len(pages)), v.counts(next)
 		for side := range v.shops {
-			all.Go(func() { v.visit(side, page, v.counts(next)) })
+			all.Go(func() { v.visit(side, page, counts) })
 		}
 	}
 }
