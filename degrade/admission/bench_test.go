@@ -1,0 +1,109 @@
+package admission_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/plimsoll-dev/plimsoll/degrade/admission"
+)
+
+// BenchmarkAcquireAdmitted is a request that is admitted at once, and its end.
+func BenchmarkAcquireAdmitted(b *testing.B) {
+	c, err := admission.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+		defer cancel()
+		for pb.Next() {
+			p, err := c.Acquire(ctx, admission.Request{Tier: 1, Caller: "3f0c9a52-user"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			p.Release(admission.Served)
+		}
+	})
+}
+
+// BenchmarkAcquireRefused is a request that is refused at once, since every
+// place is taken and more important requests wait.
+func BenchmarkAcquireRefused(b *testing.B) {
+	c, end := full(b)
+	defer end()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_, err := c.Acquire(b.Context(), admission.Request{Tier: 3, Caller: "3f0c9a52-user"})
+			if !errors.Is(err, admission.ErrRefused) {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// full returns a controller without room: its places are taken for as long as
+// the test lasts, and requests of tier 0 wait for them.
+func full(tb testing.TB) (*admission.Controller, func()) {
+	tb.Helper()
+	c, err := admission.New(admission.WithLimit(8))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for range 8 {
+		if _, err := c.Acquire(context.Background(), admission.Request{}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	const waiting = 16
+	for range waiting {
+		go func() {
+			_, err := c.Acquire(ctx, admission.Request{Caller: "somebody"})
+			done <- err
+		}()
+	}
+	for c.Snapshot().Waiting < waiting {
+		time.Sleep(time.Millisecond)
+	}
+	return c, func() {
+		cancel()
+		for range waiting {
+			<-done
+		}
+	}
+}
+
+func TestNoAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	c, err := admission.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	if n := testing.AllocsPerRun(1000, func() {
+		p, err := c.Acquire(ctx, admission.Request{Tier: 1, Caller: "3f0c9a52-user"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Release(admission.Served)
+	}); n > 0 {
+		t.Errorf("%g allocations for an admitted request", n)
+	}
+	saturated, end := full(t)
+	defer end()
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, err := saturated.Acquire(ctx, admission.Request{Tier: 3, Caller: "3f0c9a52-user"}); err == nil {
+			t.Fatal("admitted without a place")
+		}
+	}); n > 0 {
+		t.Errorf("%g allocations for a refused request", n)
+	}
+}

@@ -1,0 +1,350 @@
+package admission
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+)
+
+// server is a model of what handlers compete for.
+type model struct {
+	name  string
+	slots int
+	ps    bool // the slots are cores that all requests share, instead of a FIFO
+	draw  func(r *rand.Rand, tier int) float64
+	mean  [4]float64 // service time by tier
+	slow  float64    // factor on service times
+}
+
+func constant(d float64) func(*rand.Rand, int) float64 {
+	return func(*rand.Rand, int) float64 { return d }
+}
+
+func exponential(d float64) func(*rand.Rand, int) float64 {
+	return func(r *rand.Rand, _ int) float64 { return d * r.ExpFloat64() }
+}
+
+func all(d float64) [4]float64 { return [4]float64{d, d, d, d} }
+
+var models = []model{
+	{name: "a", slots: 8, draw: constant(.010), mean: all(.010)},
+	{name: "b", slots: 8, draw: exponential(.010), mean: all(.010)},
+	{name: "c", slots: 64, draw: constant(.002), mean: all(.002)},
+	{name: "d", slots: 2, draw: constant(.200), mean: all(.200)},
+	{name: "e", slots: 2, ps: true, draw: constant(.005), mean: all(.005)},
+	{name: "e'", slots: 2, ps: true, draw: exponential(.005), mean: all(.005)},
+	{name: "f", slots: 4, draw: func(_ *rand.Rand, t int) float64 { return [4]float64{.002, .003, .005, .010}[t] }, mean: [4]float64{.002, .003, .005, .010}},
+	{name: "h", slots: 8, draw: func(r *rand.Rand, _ int) float64 {
+		if r.IntN(10) == 0 {
+			return .050
+		}
+		return .002
+	}, mean: all(.0068)},
+}
+
+type simEvent struct {
+	at   float64
+	kind int // 0 arrival, 1 completion, 2 beat, 3 change
+	s    *slot
+	v    uint64
+	f    func()
+}
+type simHeap []simEvent
+
+func (h simHeap) Len() int           { return len(h) }
+func (h simHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h simHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *simHeap) Push(x any)        { *h = append(*h, x.(simEvent)) }
+func (h *simHeap) Pop() any          { o := *h; x := o[len(o)-1]; *h = o[:len(o)-1]; return x }
+
+type job struct {
+	need float64
+	left float64
+}
+
+type sim struct {
+	m      model
+	l      *law
+	r      *rand.Rand
+	now    float64
+	ev     simHeap
+	jobs   map[*slot]*job
+	fifo   []*slot
+	busy   int
+	slots  float64
+	slow   float64
+	psLast float64
+	psVer  uint64
+	beatOn bool
+	rate   [4]float64 // arrivals per second by tier
+	onEnd  func(s *slot)
+	good   [4]float64 // work done by tier, in service seconds at slow 1
+	off    [4]float64
+	ref    [4]float64
+}
+
+func newSim(m model, seed uint64) *sim {
+	s := &sim{m: m, l: newLaw(4, 0), r: rand.New(rand.NewPCG(seed, 7)), jobs: map[*slot]*job{}, slots: float64(m.slots), slow: 1}
+
+	return s
+}
+
+func (s *sim) at(t float64, f func()) { heap.Push(&s.ev, simEvent{at: t, kind: 3, f: f}) }
+
+func (s *sim) setLoad(x float64, share [4]float64) {
+	cost := 0.0
+	for t := range 4 {
+		cost += share[t] * s.m.mean[t]
+	}
+	for t := range 4 {
+		was := s.rate[t]
+		s.rate[t] = x * float64(s.m.slots) / cost * share[t]
+		if was == 0 && s.rate[t] > 0 {
+			s.next(t)
+		}
+	}
+}
+
+func (s *sim) next(t int) {
+	if s.rate[t] > 0 {
+		heap.Push(&s.ev, simEvent{at: s.now + s.r.ExpFloat64()/s.rate[t], kind: 0, v: uint64(t)})
+	}
+}
+
+func (s *sim) settle() {
+	for x := s.l.settled; x != nil; {
+		n := x.next
+		if x.state == running {
+			s.start(x)
+		} else {
+			s.ref[x.tier]++
+		}
+		x = n
+	}
+	s.l.settled = nil
+	if s.l.size > 0 && !s.beatOn {
+		s.beatOn = true
+		heap.Push(&s.ev, simEvent{at: s.now + s.l.beat(), kind: 2})
+	}
+}
+
+func (s *sim) psAdvance() {
+	k := float64(len(s.jobs))
+	if k > 0 {
+		d := (s.now - s.psLast) * min(1, s.slots/k)
+		for _, j := range s.jobs {
+			j.left -= d
+		}
+	}
+	s.psLast = s.now
+}
+
+func (s *sim) psPlan() {
+	s.psVer++
+	var b *slot
+	for x, j := range s.jobs {
+		if b == nil || j.left < s.jobs[b].left || j.left == s.jobs[b].left && x.gen < b.gen {
+			b = x
+		}
+	}
+	if b != nil {
+		k := float64(len(s.jobs))
+		heap.Push(&s.ev, simEvent{at: s.now + max(0, s.jobs[b].left)/min(1, s.slots/k), kind: 1, s: b, v: s.psVer})
+	}
+}
+
+func (s *sim) start(x *slot) {
+	d := s.m.draw(s.r, x.tier)
+	if s.m.ps {
+		s.psAdvance()
+		s.jobs[x] = &job{d, d * s.slow}
+		s.psPlan()
+		return
+	}
+	s.jobs[x] = &job{d, 0}
+	s.fifo = append(s.fifo, x)
+	s.serve()
+}
+
+func (s *sim) serve() {
+	for len(s.fifo) > 0 && float64(s.busy) < s.slots {
+		x := s.fifo[0]
+		s.fifo = s.fifo[1:]
+		s.busy++
+		heap.Push(&s.ev, simEvent{at: s.now + s.jobs[x].need*s.slow, kind: 1, s: x})
+	}
+}
+
+func (s *sim) run(until float64) {
+	var seq uint64
+	for len(s.ev) > 0 && s.ev[0].at <= until {
+		e := heap.Pop(&s.ev).(simEvent)
+		s.now = e.at
+		switch e.kind {
+		case 0:
+			t := int(e.v)
+			if s.rate[t] == 0 {
+				continue
+			}
+			s.next(t)
+			seq++
+			x := &slot{tier: t, prio: t*cohorts + s.r.IntN(cohorts), deadline: math.Inf(1), gen: seq}
+			s.off[t]++
+			s.l.arrive(s.l.clock(s.now), x)
+			if x.state == running {
+				s.start(x)
+			} else if x.state == refused {
+				s.ref[t]++
+			}
+			s.settle()
+		case 1:
+			if s.m.ps {
+				if e.v != s.psVer {
+					continue
+				}
+				s.psAdvance()
+			} else {
+				s.busy--
+			}
+			s.good[e.s.tier] += s.jobs[e.s].need
+			delete(s.jobs, e.s)
+			s.l.done(s.l.clock(s.now), e.s, whole)
+			if s.m.ps {
+				s.psPlan()
+			} else {
+				s.serve()
+			}
+			s.settle()
+		case 2:
+			s.beatOn = false
+			s.l.tend(s.l.clock(s.now))
+			s.settle()
+		case 3:
+			e.f()
+		}
+	}
+	s.now = until
+}
+
+func (s *sim) reset() {
+	s.good, s.off, s.ref = [4]float64{}, [4]float64{}, [4]float64{}
+}
+
+var equal = [4]float64{.25, .25, .25, .25}
+
+func (s *sim) pct(dur float64) (per [4]float64, total float64) {
+	for t := range 4 {
+		per[t] = s.good[t] / (dur * float64(s.m.slots)) * 100
+		total += per[t]
+	}
+	return
+}
+
+func TestSweep(t *testing.T) {
+	if os.Getenv("SWEEP") == "" {
+		t.Skip()
+	}
+	for _, m := range models {
+		line := fmt.Sprintf("%-3s", m.name)
+		warm, dur := max(5, 600*m.mean[2]), max(10, 2000*m.mean[2])
+		for _, x := range []float64{.8, 1, 2, 5, 10} {
+			s := newSim(m, 3)
+			s.setLoad(x, equal)
+			s.run(warm)
+			s.reset()
+			s.run(warm + dur)
+			per, tot := s.pct(dur)
+			if x == .8 {
+				line += fmt.Sprintf(" .8ref %.2f", (s.ref[0]+s.ref[1]+s.ref[2]+s.ref[3])/(s.off[0]+s.off[1]+s.off[2]+s.off[3])*100)
+				continue
+			}
+			line += fmt.Sprintf(" | %g: %.1f %.1f; %.1f", x, per[0], per[0]+per[1], tot)
+		}
+		// lone tier
+		s := newSim(m, 4)
+		s.setLoad(10, [4]float64{0, 0, 1, 0})
+		s.run(warm)
+		s.reset()
+		s.run(warm + dur)
+		_, tot := s.pct(dur)
+		line += fmt.Sprintf(" | lone %.1f", tot)
+		// flood
+		s = newSim(m, 5)
+		s.setLoad(10.3, [4]float64{.3 / 10.3, 0, 0, 10 / 10.3})
+		s.run(warm)
+		s.reset()
+		s.run(warm + dur)
+		line += fmt.Sprintf(" | flood t0ref %.2f%%", s.ref[0]/s.off[0]*100)
+		// cold
+		s = newSim(m, 6)
+		s.setLoad(10, equal)
+		s.run(dur)
+		_, tot = s.pct(dur)
+		line += fmt.Sprintf(" | cold %.1f", tot)
+		s = newSim(m, 6)
+		s.setLoad(1.4, equal)
+		s.run(dur)
+		_, tot = s.pct(dur)
+		line += fmt.Sprintf(" cold1.4 %.1f", tot)
+		fmt.Println(line)
+	}
+}
+
+func TestChange(t *testing.T) {
+	if os.Getenv("SWEEP") == "" {
+		t.Skip()
+	}
+	for _, m := range models {
+		line := fmt.Sprintf("%-3s", m.name)
+		warm := max(5, 600*m.mean[2])
+		for _, c := range []struct {
+			name  string
+			slots float64
+			slow  float64
+			load  float64
+		}{{"halved", .5, 1, 2}, {"slow2", 1, 2, 2}, {"slow4@.9", 1, 4, .9}, {"slow4@2", 1, 4, 2}, {"slow4@.4", 1, 4, .4}, {"slow4@5", 1, 4, 5}, {"double", 2, 1, 5}, {"fast4", 1, .25, 10}} {
+			worst, wt := 1000.0, 0.0
+			for seed := range uint64(6) {
+				s := newSim(m, 10+seed)
+				s.setLoad(c.load, equal)
+				s.run(warm)
+				s.slots *= c.slots
+				s.slow = c.slow
+				if m.ps {
+					s.psAdvance()
+					s.psPlan()
+				}
+				s.serve()
+				capac := float64(m.slots) * c.slots / c.slow
+				offered := c.load * float64(m.slots)
+				target := min(capac, offered)
+				// time until a second with 90%
+				rec := -1.0
+				step := max(1, 20*m.mean[2]*c.slow)
+				base := s.now
+				for k := 0; k < 60 && rec < 0; k++ {
+					s.reset()
+					s.run(s.now + step)
+					g := s.good[0] + s.good[1] + s.good[2] + s.good[3]
+					if g/step > .9*target {
+						rec = s.now - base
+					}
+				}
+				s.run(max(s.now, base+30))
+				s.reset()
+				s.run(s.now + 10)
+				g := (s.good[0] + s.good[1] + s.good[2] + s.good[3]) / 10 / target * 100
+				if rec < 0 {
+					rec = 999
+				}
+				worst = min(worst, g)
+				wt = max(wt, rec)
+			}
+			line += fmt.Sprintf(" | %s %.0fs %.1f", c.name, wt, worst)
+		}
+		fmt.Println(line)
+	}
+}
