@@ -8,8 +8,12 @@ func (c *Controller) earlyRefusals() func() [maxTiers]earlyRefusals {
 	var seen [maxTiers]earlyRefusals
 	return func() (since [maxTiers]earlyRefusals) {
 		for t := range c.config.tiers {
-			// In this order, so that there are no more unsheddable ones than all.
-			now := earlyRefusals{unsheddable: c.early[t].unsheddable.Load(), all: c.early[t].all.Load()}
+			var now earlyRefusals
+			for i := range c.early {
+				// In this order, so that there are no more unsheddable ones than all.
+				now.unsheddable += c.early[i][t].unsheddable.Load()
+				now.all += c.early[i][t].all.Load()
+			}
 			since[t] = earlyRefusals{now.all - seen[t].all, now.unsheddable - seen[t].unsheddable}
 			seen[t] = now
 		}
