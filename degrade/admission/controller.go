@@ -54,9 +54,9 @@ const (
 	nobody = maxTiers * cohorts
 	// retryTime is the hint for another attempt, in service times, and its
 	// bounds. By then the tiers that are served have had time to change.
-	retryTime = 100.0
-	retryMin  = 250 * time.Millisecond
-	retryMax  = 5 * time.Second
+	retryTime  = 100.0
+	retryLeast = 250 * time.Millisecond
+	retryMost  = 5 * time.Second
 )
 
 // New returns a controller. Without options it has the tiers critical,
@@ -208,11 +208,11 @@ func (p Permit) end(e ending) {
 // lock takes the lock and returns the law's time.
 func (c *Controller) lock() float64 {
 	c.mu.Lock()
-	return c.law.clock(c.real())
+	return c.law.clock(c.sinceStart())
 }
 
-// real is the monotonic clock, in seconds.
-func (c *Controller) real() float64 { return time.Since(c.start).Seconds() }
+// sinceStart is the real, monotonic clock, in seconds.
+func (c *Controller) sinceStart() float64 { return time.Since(c.start).Seconds() }
 
 // unlock publishes what has changed, gives the lock back, and tells those about
 // whom it has been decided.

@@ -23,7 +23,7 @@ func (c *Controller) earlyRefusals() func() [maxTiers]earlyRefusals {
 
 // setRetry makes the errors anew if the hint in them has become wrong.
 func (c *Controller) setRetry() {
-	hint := min(max(time.Duration(retryTime*c.law.mean*float64(time.Second)), retryMin), retryMax)
+	hint := min(max(time.Duration(retryTime*c.law.mean*float64(time.Second)), retryLeast), retryMost)
 	if c.retry > 0 && hint < 2*c.retry && c.retry < 2*hint {
 		return
 	}

@@ -188,9 +188,10 @@ func (s *sim) run(until float64) {
 			x := &slot{tier: t, prio: t*cohorts + s.r.IntN(cohorts), deadline: math.Inf(1), gen: seq}
 			s.off[t]++
 			s.l.arrive(s.l.clock(s.now), x)
-			if x.state == running {
+			switch x.state {
+			case running:
 				s.start(x)
-			} else if x.state == refused {
+			case refused:
 				s.ref[t]++
 			}
 			s.settle()
