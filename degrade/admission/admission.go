@@ -59,13 +59,13 @@ const (
 type Reason int
 
 const (
-	// QueueFull: every place is taken and no less important request waits.
+	// QueueFull means that every place is taken and no less important request waits.
 	QueueFull Reason = iota
-	// Displaced: a more important request took this one's turn to wait.
+	// Displaced means that a more important request took its turn to wait.
 	Displaced
-	// Expired: it waited as long as waiting makes sense.
+	// Expired means that it waited as long as waiting makes sense.
 	Expired
-	// Deadline: it could not have been answered before its deadline.
+	// Deadline means that it could not have been answered before its deadline.
 	Deadline
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ type Controller struct {
 	cutOff   atomic.Int64
 	luck     atomic.Pointer[luck]
 	refusals atomic.Pointer[refusals]
-	early    [maxTiers]earlyCount
+	early    [stripes][maxTiers]earlyCount
 
 	mu      sync.Mutex
 	law     *law
@@ -36,8 +37,8 @@ type Controller struct {
 	alarm  chan struct{}
 }
 
-// earlyCount has a cache line of its own: processors that refuse requests of
-// different tiers do not wait for each other.
+// earlyCount has a cache line of its own, and there are several for each tier:
+// processors that refuse requests seldom wait for each other.
 type earlyCount struct {
 	all, unsheddable atomic.Uint64
 	_                [48]byte
@@ -48,13 +49,14 @@ type refusals [maxTiers][reasons]*RefusedError
 const (
 	reasons  = int(Deadline) + 1
 	maxSpare = 1024
+	stripes  = 8
 	// nobody is a prio that none is as bad as.
 	nobody = maxTiers * cohorts
 	// retryTime is the hint for another attempt, in service times, and its
 	// bounds. By then the tiers that are served have had time to change.
-	retryTime = 100.0
-	retryMin  = 250 * time.Millisecond
-	retryMax  = 5 * time.Second
+	retryTime  = 100.0
+	retryLeast = 250 * time.Millisecond
+	retryMost  = 5 * time.Second
 )
 
 // New returns a controller. Without options it has the tiers critical,
@@ -87,7 +89,7 @@ func (c *Controller) Acquire(ctx context.Context, r Request) (Permit, error) {
 	tier := min(max(r.Tier, 0), len(c.config.tiers)-1)
 	prio := tier*cohorts + c.luck.Load().of(r.Caller)
 	if int64(prio) >= c.cutOff.Load() {
-		early := &c.early[tier]
+		early := &c.early[rand.Uint32()%stripes][tier]
 		early.all.Add(1)
 		if r.Unsheddable {
 			early.unsheddable.Add(1)
@@ -206,11 +208,11 @@ func (p Permit) end(e ending) {
 // lock takes the lock and returns the law's time.
 func (c *Controller) lock() float64 {
 	c.mu.Lock()
-	return c.law.clock(c.real())
+	return c.law.clock(c.sinceStart())
 }
 
-// real is the monotonic clock, in seconds.
-func (c *Controller) real() float64 { return time.Since(c.start).Seconds() }
+// sinceStart is the real, monotonic clock, in seconds.
+func (c *Controller) sinceStart() float64 { return time.Since(c.start).Seconds() }
 
 // unlock publishes what has changed, gives the lock back, and tells those about
 // whom it has been decided.

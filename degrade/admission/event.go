@@ -10,15 +10,15 @@ import (
 type EventKind int
 
 const (
-	// KneeFound: the first batch of evidence for the service time is in.
+	// KneeFound is the first batch of evidence for the service time.
 	KneeFound EventKind = iota
-	// Probe: the limit is lowered for a moment, to measure the service time.
+	// Probe is a moment of a lower limit, to measure the service time.
 	Probe
-	// Saturated: requests wait for most of the time now.
+	// Saturated says that requests wait for most of the time now.
 	Saturated
-	// Relieved: they no longer do.
+	// Relieved says that they no longer do.
 	Relieved
-	// Jump: the service time has changed more than twofold.
+	// Jump says that the service time has changed more than twofold.
 	Jump
 )
 

@@ -62,8 +62,6 @@ type law struct {
 	tally [maxTiers]tally
 	turn  float64 // when the tallies' period ends
 
-	cut     float64 // the worst prio that still gets to wait, on average
-	cutSeen float64 // when that was last the case
 	busy    bool    // saturated, for most of the last windows
 	busyFor float64 // share of the last seconds that were saturated
 
@@ -86,7 +84,6 @@ func newLaw(tiers, most int) *law {
 	for t := range l.displaced {
 		l.displaced[t] = math.Inf(-1)
 	}
-	l.cutSeen = math.Inf(-1)
 	l.note = func(EventKind) {}
 	l.hook = func() {}
 	l.early = func() (none [maxTiers]earlyRefusals) { return none }
@@ -153,6 +150,7 @@ func (l *law) read(now float64) {
 		l.batch.area += float64(l.n) * d
 		l.cleanTime += d
 	}
+	l.giveUpProbe(now)
 	l.last = now
 }
 

@@ -81,13 +81,13 @@ func (c *class) add(now, took float64) {
 }
 
 // due says that an interval has ended.
-func (l *load) due(real float64) bool { return real-l.since >= rateInterval }
+func (l *load) due(clock float64) bool { return clock-l.since >= rateInterval }
 
-// sample brings the rate up to the real clock's now.
-func (l *load) sample(real float64) {
-	for i := 0; real-l.since >= rateInterval; i++ {
+// sample brings the rate up to the real clock.
+func (l *load) sample(clock float64) {
+	for i := 0; clock-l.since >= rateInterval; i++ {
 		if i == 64 { // nothing came for half a minute
-			l.rate, l.rateAge, l.since = 0, rateMemory, real
+			l.rate, l.rateAge, l.since = 0, rateMemory, clock
 			return
 		}
 		l.interval()

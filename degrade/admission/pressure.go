@@ -47,11 +47,11 @@ const (
 func (c *Controller) Pressure() Pressure {
 	now := c.lock()
 	defer c.unlock()
-	real := c.real()
+	clock := now + c.law.stall.total
 	l := c.law
 	l.read(now)
 	l.fold(now)
-	l.load.sample(real)
+	l.load.sample(clock)
 	r := &l.load.report
 	p := Pressure{
 		Sequence:         r.sequence + 1,
@@ -67,11 +67,11 @@ func (c *Controller) Pressure() Pressure {
 	for i := range p.Classes {
 		p.Classes[i] = l.load.classTime(i, now)
 	}
-	if real > placesYoung && l.load.satTime >= placesEvidence*l.mean {
+	if clock > placesYoung && l.load.satTime >= placesEvidence*l.mean {
 		p.Places = l.load.places
 	}
 	l.load.raised = false
-	*r = report{sequence: p.Sequence, at: now, real: real, counted: l.window.waited}
+	*r = report{sequence: p.Sequence, at: now, real: clock, counted: l.window.waited}
 	return p
 }
 

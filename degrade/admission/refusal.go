@@ -8,8 +8,12 @@ func (c *Controller) earlyRefusals() func() [maxTiers]earlyRefusals {
 	var seen [maxTiers]earlyRefusals
 	return func() (since [maxTiers]earlyRefusals) {
 		for t := range c.config.tiers {
-			// In this order, so that there are no more unsheddable ones than all.
-			now := earlyRefusals{unsheddable: c.early[t].unsheddable.Load(), all: c.early[t].all.Load()}
+			var now earlyRefusals
+			for i := range c.early {
+				// In this order, so that there are no more unsheddable ones than all.
+				now.unsheddable += c.early[i][t].unsheddable.Load()
+				now.all += c.early[i][t].all.Load()
+			}
 			since[t] = earlyRefusals{now.all - seen[t].all, now.unsheddable - seen[t].unsheddable}
 			seen[t] = now
 		}
@@ -19,7 +23,7 @@ func (c *Controller) earlyRefusals() func() [maxTiers]earlyRefusals {
 
 // setRetry makes the errors anew if the hint in them has become wrong.
 func (c *Controller) setRetry() {
-	hint := min(max(time.Duration(retryTime*c.law.mean*float64(time.Second)), retryMin), retryMax)
+	hint := min(max(time.Duration(retryTime*c.law.mean*float64(time.Second)), retryLeast), retryMost)
 	if c.retry > 0 && hint < 2*c.retry && c.retry < 2*hint {
 		return
 	}

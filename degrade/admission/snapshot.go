@@ -29,13 +29,15 @@ type Snapshot struct {
 	Utilisation float64
 	Saturated   bool
 	Probing     bool
-	// CutOff is the rank of the tier from which on requests are refused at
-	// present, and CutOffShare the share of this tier's callers that still get
-	// through. Without any refusal they are the number of tiers, and 0.
+	// CutOff is the rank of the most important tier of which more than a
+	// hundredth was refused recently, and CutOffShare the share of its requests
+	// that were not. Without one they are the number of tiers, and 0.
 	CutOff      int
 	CutOffShare float64
 	Tiers       []TierStatus // by rank
 }
+
+const cutOffShare = 0.01
 
 // Snapshot returns the controller as it is now. It changes nothing.
 func (c *Controller) Snapshot() Snapshot {
@@ -55,12 +57,11 @@ func (c *Controller) Snapshot() Snapshot {
 		CutOff:      len(c.config.tiers),
 		Tiers:       make([]TierStatus, len(c.config.tiers)),
 	}
-	if now-l.cutSeen < periodLength {
-		s.CutOff = int(l.cut) / cohorts
-		s.CutOffShare = l.cut/cohorts - float64(s.CutOff)
-	}
 	for i, name := range c.config.tiers {
 		s.Tiers[i] = l.tally[i].status(name, l.counts[i])
+		if s.CutOff > i && s.Tiers[i].RefusedShare > cutOffShare {
+			s.CutOff, s.CutOffShare = i, 1-s.Tiers[i].RefusedShare
+		}
 	}
 	return s
 }

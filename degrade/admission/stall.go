@@ -26,8 +26,8 @@ func (l *law) beat() float64 {
 }
 
 // clock turns a reading of the real clock, in seconds, into one of the law's.
-func (l *law) clock(real float64) float64 {
-	now := real - l.stall.total
+func (l *law) clock(seconds float64) float64 {
+	now := seconds - l.stall.total
 	if now <= l.last {
 		return l.last
 	}
@@ -41,7 +41,7 @@ func (l *law) clock(real float64) float64 {
 			l.stall.total += gap - most
 		}
 	}
-	return real - l.stall.total
+	return seconds - l.stall.total
 }
 
 // tend sees to those who wait when neither an arrival nor an end does.

@@ -112,7 +112,10 @@ func (l *law) tick(now, t float64) {
 		l.clean = max(1, int(cleanShare*l.knee))
 	}
 	if saturated && !l.probe.on {
-		if !probed {
+		switch {
+		case l.kneeSat == 0:
+			l.kneeSat = busy
+		case !probed:
 			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
 		}
 		l.steer(now)
@@ -120,7 +123,6 @@ func (l *law) tick(now, t float64) {
 	if !saturated {
 		l.relax(t)
 	}
-	l.giveUpProbe(now)
 	l.expire(now)
 	l.load.window(t, l.crowd(), w, saturated, probed)
 	l.observe(now, t, saturated)
@@ -198,7 +200,6 @@ const (
 	// process saturated or relieved. That is for people; the law is faster.
 	busyMemory     = 1.0
 	busyMemoryMean = 20.0
-	cutMemory      = 0.1
 )
 
 // observe keeps what only people look at.
@@ -208,13 +209,6 @@ func (l *law) observe(now, t float64, saturated bool) {
 			l.tally[i].turn()
 		}
 		l.turn = now + periodLength
-	}
-	if w := l.worst(); w >= 0 && l.size >= l.room() {
-		if now-l.cutSeen > periodLength {
-			l.cut = float64(w)
-		}
-		l.cut += cutMemory * (float64(w) - l.cut)
-		l.cutSeen = now
 	}
 	is := 0.0
 	if saturated {

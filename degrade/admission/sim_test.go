@@ -2,21 +2,18 @@ package admission
 
 import (
 	"container/heap"
-	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"testing"
 )
 
-// server is a model of what handlers compete for.
+// A model of what handlers compete for. The law alone is run against it, event
+// by event, which is a hundred times as fast as the controller in fake time.
 type model struct {
 	name  string
 	slots int
 	ps    bool // the slots are cores that all requests share, instead of a FIFO
 	draw  func(r *rand.Rand, tier int) float64
 	mean  [4]float64 // service time by tier
-	slow  float64    // factor on service times
 }
 
 func constant(d float64) func(*rand.Rand, int) float64 {
@@ -80,7 +77,6 @@ type sim struct {
 	psVer  uint64
 	beatOn bool
 	rate   [4]float64 // arrivals per second by tier
-	onEnd  func(s *slot)
 	good   [4]float64 // work done by tier, in service seconds at slow 1
 	off    [4]float64
 	ref    [4]float64
@@ -91,8 +87,6 @@ func newSim(m model, seed uint64) *sim {
 
 	return s
 }
-
-func (s *sim) at(t float64, f func()) { heap.Push(&s.ev, simEvent{at: t, kind: 3, f: f}) }
 
 func (s *sim) setLoad(x float64, share [4]float64) {
 	cost := 0.0
@@ -194,9 +188,10 @@ func (s *sim) run(until float64) {
 			x := &slot{tier: t, prio: t*cohorts + s.r.IntN(cohorts), deadline: math.Inf(1), gen: seq}
 			s.off[t]++
 			s.l.arrive(s.l.clock(s.now), x)
-			if x.state == running {
+			switch x.state {
+			case running:
 				s.start(x)
-			} else if x.state == refused {
+			case refused:
 				s.ref[t]++
 			}
 			s.settle()
@@ -234,117 +229,3 @@ func (s *sim) reset() {
 }
 
 var equal = [4]float64{.25, .25, .25, .25}
-
-func (s *sim) pct(dur float64) (per [4]float64, total float64) {
-	for t := range 4 {
-		per[t] = s.good[t] / (dur * float64(s.m.slots)) * 100
-		total += per[t]
-	}
-	return
-}
-
-func TestSweep(t *testing.T) {
-	if os.Getenv("SWEEP") == "" {
-		t.Skip()
-	}
-	for _, m := range models {
-		line := fmt.Sprintf("%-3s", m.name)
-		warm, dur := max(5, 600*m.mean[2]), max(10, 2000*m.mean[2])
-		for _, x := range []float64{.8, 1, 2, 5, 10} {
-			s := newSim(m, 3)
-			s.setLoad(x, equal)
-			s.run(warm)
-			s.reset()
-			s.run(warm + dur)
-			per, tot := s.pct(dur)
-			if x == .8 {
-				line += fmt.Sprintf(" .8ref %.2f", (s.ref[0]+s.ref[1]+s.ref[2]+s.ref[3])/(s.off[0]+s.off[1]+s.off[2]+s.off[3])*100)
-				continue
-			}
-			line += fmt.Sprintf(" | %g: %.1f %.1f; %.1f", x, per[0], per[0]+per[1], tot)
-		}
-		// lone tier
-		s := newSim(m, 4)
-		s.setLoad(10, [4]float64{0, 0, 1, 0})
-		s.run(warm)
-		s.reset()
-		s.run(warm + dur)
-		_, tot := s.pct(dur)
-		line += fmt.Sprintf(" | lone %.1f", tot)
-		// flood
-		s = newSim(m, 5)
-		s.setLoad(10.3, [4]float64{.3 / 10.3, 0, 0, 10 / 10.3})
-		s.run(warm)
-		s.reset()
-		s.run(warm + dur)
-		line += fmt.Sprintf(" | flood t0ref %.2f%%", s.ref[0]/s.off[0]*100)
-		// cold
-		s = newSim(m, 6)
-		s.setLoad(10, equal)
-		s.run(dur)
-		_, tot = s.pct(dur)
-		line += fmt.Sprintf(" | cold %.1f", tot)
-		s = newSim(m, 6)
-		s.setLoad(1.4, equal)
-		s.run(dur)
-		_, tot = s.pct(dur)
-		line += fmt.Sprintf(" cold1.4 %.1f", tot)
-		fmt.Println(line)
-	}
-}
-
-func TestChange(t *testing.T) {
-	if os.Getenv("SWEEP") == "" {
-		t.Skip()
-	}
-	for _, m := range models {
-		line := fmt.Sprintf("%-3s", m.name)
-		warm := max(5, 600*m.mean[2])
-		for _, c := range []struct {
-			name  string
-			slots float64
-			slow  float64
-			load  float64
-		}{{"halved", .5, 1, 2}, {"slow2", 1, 2, 2}, {"slow4@.9", 1, 4, .9}, {"slow4@2", 1, 4, 2}, {"slow4@.4", 1, 4, .4}, {"slow4@5", 1, 4, 5}, {"double", 2, 1, 5}, {"fast4", 1, .25, 10}} {
-			worst, wt := 1000.0, 0.0
-			for seed := range uint64(6) {
-				s := newSim(m, 10+seed)
-				s.setLoad(c.load, equal)
-				s.run(warm)
-				s.slots *= c.slots
-				s.slow = c.slow
-				if m.ps {
-					s.psAdvance()
-					s.psPlan()
-				}
-				s.serve()
-				capac := float64(m.slots) * c.slots / c.slow
-				offered := c.load * float64(m.slots)
-				target := min(capac, offered)
-				// time until a second with 90%
-				rec := -1.0
-				step := max(1, 20*m.mean[2]*c.slow)
-				base := s.now
-				for k := 0; k < 60 && rec < 0; k++ {
-					s.reset()
-					s.run(s.now + step)
-					g := s.good[0] + s.good[1] + s.good[2] + s.good[3]
-					if g/step > .9*target {
-						rec = s.now - base
-					}
-				}
-				s.run(max(s.now, base+30))
-				s.reset()
-				s.run(s.now + 10)
-				g := (s.good[0] + s.good[1] + s.good[2] + s.good[3]) / 10 / target * 100
-				if rec < 0 {
-					rec = 999
-				}
-				worst = min(worst, g)
-				wt = max(wt, rec)
-			}
-			line += fmt.Sprintf(" | %s %.0fs %.1f", c.name, wt, worst)
-		}
-		fmt.Println(line)
-	}
-}
