@@ -52,6 +52,11 @@ type room struct {
 	// nanoseconds, when it was last asked.
 	confirmed atomic.Int64
 
+	// wired is what the failure map is made from, as of the last time that
+	// somebody looked at it.
+	wiringMu sync.Mutex
+	wired    *wiring
+
 	mu       sync.Mutex
 	failed   error // why there is no view; the room is over then
 	used     time.Time
