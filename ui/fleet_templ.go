@@ -254,7 +254,7 @@ func fleetServers(v *View) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, "<div class=\"table-wrap\"><table class=\"servers\"><caption class=\"sr\">Servers</caption> <thead><tr><th scope=\"col\">Address</th><th scope=\"col\">Zone</th><th scope=\"col\">Version</th><th scope=\"col\">Started</th><th scope=\"col\" class=\"num\">Revision</th><th scope=\"col\" class=\"num\">Processes</th><th scope=\"col\">State</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, "<div class=\"table-wrap\" tabindex=\"0\" role=\"region\" aria-label=\"Table of servers\"><table class=\"servers\"><caption class=\"sr\">Servers</caption> <thead><tr><th scope=\"col\">Address</th><th scope=\"col\">Zone</th><th scope=\"col\">Version</th><th scope=\"col\">Started</th><th scope=\"col\" class=\"num\">Revision</th><th scope=\"col\" class=\"num\">Processes</th><th scope=\"col\">State</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -692,7 +692,7 @@ func processTable(l processList) templ.Component {
 			templ_7745c5c3_Var27 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 59, "<div class=\"table-wrap\"><table class=\"processes\"><caption class=\"sr\">Processes</caption> <thead><tr><th scope=\"col\">Service</th><th scope=\"col\">Instance</th><th scope=\"col\">Zone</th><th scope=\"col\">Client</th><th scope=\"col\" class=\"num\">Applied</th><th scope=\"col\">Lag</th><th scope=\"col\">Flags from</th><th scope=\"col\">Report</th></tr></thead> <tbody>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 59, "<div class=\"table-wrap\" tabindex=\"0\" role=\"region\" aria-label=\"Table of processes\"><table class=\"processes\"><caption class=\"sr\">Processes</caption> <thead><tr><th scope=\"col\">Service</th><th scope=\"col\">Instance</th><th scope=\"col\">Zone</th><th scope=\"col\">Client</th><th scope=\"col\" class=\"num\">Applied</th><th scope=\"col\">Lag</th><th scope=\"col\">Flags from</th><th scope=\"col\">Report</th></tr></thead> <tbody>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
