@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+	"github.com/plimsoll-dev/plimsoll/ui/internal/diff"
 )
 
 // An act changes something. It is asked first, with what it would do and, where
@@ -35,6 +36,8 @@ var acts = map[string]act{
 	"kill":    {askKill, doKill},
 	"restore": {askRestore, doRestore},
 	"delete":  {askDelete, doDelete},
+
+	"rollback": {askRollback, doRollback},
 }
 
 // question is what is shown before an act.
@@ -61,6 +64,8 @@ type question struct {
 	Effects *plimsollv1.Effects
 	// Traffic is what the flag served lately; nil: it is not told.
 	Traffic *traffic
+	// Compare are two versions of a definition next to each other.
+	Compare []diff.Row
 	// Blocked: it cannot be done as it stands; the trouble tells why.
 	Blocked *trouble
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -54,9 +55,13 @@ func trafficOf(ctx context.Context, q *request, key string) *traffic {
 	if err != nil {
 		return nil // the question can be answered without
 	}
-	out := &traffic{Window: usage.GetWindow().AsDuration()}
+	return trafficFrom(usage.GetWindow().AsDuration(), usage.GetFlags())
+}
+
+func trafficFrom(window time.Duration, flags []*plimsollv1.FlagUsage) *traffic {
+	out := &traffic{Window: window}
 	counts := make(map[string]uint64)
-	for _, f := range usage.GetFlags() {
+	for _, f := range flags {
 		for _, o := range f.GetOutcomes() {
 			name := o.GetVariant()
 			if name == "" {

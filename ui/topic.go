@@ -32,6 +32,8 @@ var topics = map[string]topic{
 	frameTopic: {renderFrame},
 	"overview": {renderOverview},
 	"flags":    {renderFlags},
+	"flag":     {renderFlag},
+	"edit":     {renderEdit},
 }
 
 const (

@@ -332,6 +332,9 @@
     } else if (form.matches("[data-live-search]")) {
       e.preventDefault();
       search(form);
+    } else if (e.submitter?.matches("[data-here]")) {
+      e.preventDefault();
+      inPlace(form, e.submitter);
     }
   });
 
@@ -378,6 +381,23 @@
       }
     } catch { /* it is checked again when it is saved */ }
   }, 200);
+
+  // inPlace does what a button of such a form says. What it answers replaces the
+  // fragments whole: their fields have moved, so what was typed into one of them
+  // may belong to another now.
+  async function inPlace(form, button) {
+    const mine = ++checks;
+    try {
+      const answer = await partial(form.dataset.check, { method: "POST", body: new URLSearchParams(new FormData(form, button)) });
+      if (mine !== checks) return;
+      if (!answer.type.startsWith("text/html")) { say(answer.html.trim()); return; }
+      const place = new URL(button.formAction).hash.slice(1);
+      for (const want of [...parse(answer.html).children]) doc.getElementById(want.id)?.replaceWith(want);
+      const at = doc.getElementById(place);
+      const next = $(`[value="${CSS.escape(button.value)}"]:not([disabled])`, form) || (at && $("input:not([type=hidden]), select, button:not([disabled])", at));
+      next?.focus();
+    } catch { say("The server did not answer; what you typed is still here. Try again."); }
+  }
 
   // ---- Keys.
   let chord = "";
