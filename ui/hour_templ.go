@@ -8,7 +8,13 @@ package ui
 import "github.com/a-h/templ"
 import templruntime "github.com/a-h/templ/runtime"
 
-import "time"
+import (
+	"time"
+
+	"github.com/plimsoll-dev/plimsoll/degrade"
+	"github.com/plimsoll-dev/plimsoll/ui/internal/chart"
+	"github.com/plimsoll-dev/plimsoll/ui/internal/hour"
+)
 
 // dial is the level between nothing shed and only the most important tier left.
 func dial(v *View) templ.Component {
@@ -32,20 +38,7 @@ func dial(v *View) templ.Component {
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<p class=\"dial-text\">")
-		if templ_7745c5c3_Err != nil {
-			return templ_7745c5c3_Err
-		}
-		var templ_7745c5c3_Var2 string
-		templ_7745c5c3_Var2, templ_7745c5c3_Err = templ.JoinStringErrs(levelText(v.Level.GetLevelMillionths()))
-		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `hour.templ`, Line: 7, Col: 63}
-		}
-		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var2))
-		if templ_7745c5c3_Err != nil {
-			return templ_7745c5c3_Err
-		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "</p>")
+		templ_7745c5c3_Err = chart.Dial(degrade.Level(v.Level.GetLevelMillionths()), len(v.Level.GetTiers())-1).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -53,7 +46,8 @@ func dial(v *View) templ.Component {
 	})
 }
 
-// hourPanel is the level over the last hour.
+// hourPanel is the level over the last hour. It moves on by chartStep, so that
+// equal states look equal.
 func hourPanel(v *View, now time.Time) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -70,17 +64,47 @@ func hourPanel(v *View, now time.Time) templ.Component {
 			}()
 		}
 		ctx = templ.InitializeContext(ctx)
-		templ_7745c5c3_Var3 := templ.GetChildren(ctx)
-		if templ_7745c5c3_Var3 == nil {
-			templ_7745c5c3_Var3 = templ.NopComponent
+		templ_7745c5c3_Var2 := templ.GetChildren(ctx)
+		if templ_7745c5c3_Var2 == nil {
+			templ_7745c5c3_Var2 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<section id=\"hour\" class=\"card wide\" aria-labelledby=\"hour-title\"><header><h2 id=\"hour-title\">Level over the last hour</h2></header></section>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<section id=\"hour\" class=\"card wide\" aria-labelledby=\"hour-title\"><header><h2 id=\"hour-title\">Level over the last hour</h2><p class=\"muted\">times in UTC</p></header><div class=\"scroll\">")
+		if templ_7745c5c3_Err != nil {
+			return templ_7745c5c3_Err
+		}
+		templ_7745c5c3_Err = chart.Steps("Level over the last hour", lastHour(v, stepOf(now)), stepOf(now).Add(-chartWindow), stepOf(now), len(v.Level.GetTiers())-1).Render(ctx, templ_7745c5c3_Buffer)
+		if templ_7745c5c3_Err != nil {
+			return templ_7745c5c3_Err
+		}
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "</div></section>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
 		return nil
 	})
+}
+
+// stepOf is the end of the step of the chart that a time is in.
+func stepOf(t time.Time) time.Time { return t.Truncate(chartStep).Add(chartStep) }
+
+// maxSteps bounds the steps that are drawn, the newest of them.
+const maxSteps = 200
+
+func lastHour(v *View, now time.Time) []chart.Step {
+	points := hour.History(now.Add(-chartWindow), now, v.Level, v.Records)
+	points = points[max(0, len(points)-maxSteps):]
+	out := make([]chart.Step, len(points))
+	for i, p := range points {
+		out[i] = chart.Step{At: p.At, Level: p.Level}
+		if p.Record != nil {
+			out[i].Why = actorText(p.Record.GetActor()) + " " + verbText(p.Record.GetVerb())
+			if reason := p.Record.GetReason(); reason != "" {
+				out[i].Why += ", " + clip(reason, 120)
+			}
+		}
+	}
+	return out
 }
 
 var _ = templruntime.GeneratedTemplate

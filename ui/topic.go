@@ -32,6 +32,8 @@ var topics = map[string]topic{
 	frameTopic: {renderFrame},
 	"overview": {renderOverview},
 	"flags":    {renderFlags},
+	"map":      {renderMap},
+	"fleet":    {renderFleet},
 	"flag":     {renderFlag},
 	"edit":     {renderEdit},
 }

@@ -110,6 +110,8 @@ func (c *Console) routes() *http.ServeMux {
 	mux.HandleFunc("POST /theme", c.chooseTheme)
 	mux.HandleFunc("GET /ns/{ns}/{$}", c.page(overviewPage))
 	mux.HandleFunc("GET /ns/{ns}/flags", c.page(flagsPage))
+	mux.HandleFunc("GET /ns/{ns}/map", c.page(mapPage))
+	mux.HandleFunc("GET /ns/{ns}/fleet", c.page(fleetPage))
 	mux.HandleFunc("GET /ns/{ns}/flag", c.page(flagPage))
 	mux.HandleFunc("GET /ns/{ns}/flag/edit", c.page(editPage))
 	mux.HandleFunc("POST /ns/{ns}/flag/edit", c.page(savePage))

@@ -276,7 +276,7 @@ func TestHostileTextIsHarmless(t *testing.T) {
 	const script = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
 	keys := []string{script, "rtl \u202e gnp.exe", "..", "a/b?c#d%41&flag=e", "🎛️ émoji", strings.Repeat("k", 256)}
 	for _, key := range keys {
-		create(t, p, "", key, fmt.Sprintf(`{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"off","degradation":{"tier":"optional","degradedVariant":"off"},"plimsoll":{"owner":%q,"description":%q}}`, script, script+strings.Repeat("d", 2000)))
+		create(t, p, "", key, fmt.Sprintf(`{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"off","degradation":{"tier":"optional","degradedVariant":"off","dependsOn":[%q]},"plimsoll":{"owner":%q,"description":%q}}`, script, script, script+strings.Repeat("d", 2000)))
 	}
 	if code, _ := b.post("/you", url.Values{"name": {script[:40]}}); code != 200 {
 		t.Fatalf("POST /you: %d", code)
@@ -287,7 +287,12 @@ func TestHostileTextIsHarmless(t *testing.T) {
 			t.Errorf("kill %q: %d %s", key, code, textOf(body))
 		}
 	}
-	paths := []string{"/ns/default/", "/ns/default/flags", "/ns/default/flags?" + url.Values{"q": {script}, "owner": {script}, "label": {script}, "tier": {script}}.Encode(), "/ns/" + url.PathEscape(script) + "/", "/ns/default/act/shed?" + url.Values{"tier": {script}, "back": {"javascript:alert(1)"}}.Encode(), "/ns/default/act/done?title=" + url.QueryEscape(script)}
+	paths := []string{"/ns/default/", "/ns/default/flags", "/ns/default/flags?" + url.Values{"q": {script}, "owner": {script}, "label": {script}, "tier": {script}}.Encode(), "/ns/" + url.PathEscape(script) + "/", "/ns/default/act/shed?" + url.Values{"tier": {script}, "back": {"javascript:alert(1)"}}.Encode(), "/ns/default/act/done?title=" + url.QueryEscape(script),
+		"/ns/default/map", "/ns/default/map?" + url.Values{"dep": {script}}.Encode(), "/ns/default/map?" + url.Values{"level": {script}}.Encode(), "/ns/default/map?level=3",
+		"/ns/default/fleet?" + url.Values{"service": {script}, "zone": {script}, "page": {script}}.Encode()}
+	for _, key := range keys {
+		paths = append(paths, "/ns/default/flag?"+url.Values{"key": {key}}.Encode(), "/ns/default/flag/edit?"+url.Values{"key": {key}}.Encode(), "/ns/default/map?"+url.Values{"dep": {key}}.Encode())
+	}
 	for _, path := range paths {
 		_, body := b.get(path)
 		for _, bad := range []string{"<script>alert", "<img src=x", "javascript:alert", `style="`} {
@@ -298,9 +303,58 @@ func TestHostileTextIsHarmless(t *testing.T) {
 	}
 }
 
+func TestTheFailureMapAnswers(t *testing.T) {
+	p := spawn(t, t.TempDir(), "--demo")
+	b := openBrowser(t, p)
+	if _, err := p.degradation().ApplyPlan(short(t), connect.NewRequest(&plimsollv1.ApplyPlanRequest{Plan: &plimsollv1.Plan{
+		Tiers:        []*plimsollv1.Tier{{Name: "critical"}, {Name: "important"}, {Name: "standard"}, {Name: "optional"}},
+		Dependencies: []*plimsollv1.Dependency{{Name: "payments", DependsOn: []string{"main-db"}}, {Name: "main-db", Description: "Orders and customers"}},
+	}})); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][]string{
+		"/ns/default/map":               {"7 features with a degraded variant", "Orders and customers", "not in the plan", "Questionable in the plan"},
+		"/ns/default/map?dep=main-db":   {"If main-db fails", "2 features are hit", "critical", "With it falls payments", "main-db → payments → checkout"},
+		"/ns/default/map?dep=man-db":    {`is no dependency and no feature`, "main-db"},
+		"/ns/default/map?level=1.5":     {"At level 1.5", "50 %", "recommendations"},
+		"/ns/default/map?level=several": {"level"},
+	} {
+		code, body := b.get(path)
+		text := strings.ReplaceAll(textOf(body), "\u202f", " ")
+		for _, w := range want {
+			if code != 200 || !strings.Contains(text, w) {
+				t.Errorf("%s: %d, %q is not in %s", path, code, w, text)
+			}
+		}
+	}
+}
+
+func TestTheFleetIsShown(t *testing.T) {
+	p := spawn(t, t.TempDir(), "--demo", "--zone", "eu-1")
+	b := openBrowser(t, p)
+	if _, body := b.get("/ns/default/fleet"); !strings.Contains(textOf(body), "No process evaluates flags of this namespace") {
+		t.Errorf("an empty fleet: %s", textOf(body))
+	}
+	provider(t, p.url)
+	position, err := p.admin().GetStatus(short(t), connect.NewRequest(&plimsollv1.GetStatusRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled(t, p, position.Msg.GetPosition(), 1)
+	_, body := b.get("/ns/default/fleet")
+	for _, want := range []string{"applied by all 1", "eu-1", "plimsoll-go", "stream", "answers"} {
+		if !strings.Contains(textOf(body), want) {
+			t.Errorf("%q is not in %s", want, textOf(body))
+		}
+	}
+	if _, body := b.get("/ns/default/fleet?service=nobody"); !strings.Contains(textOf(body), "No process matches") {
+		t.Errorf("a filter that nobody passes: %s", textOf(body))
+	}
+}
+
 func TestEveryAnswerOfTheConsoleIsGuarded(t *testing.T) {
 	p := spawn(t, t.TempDir(), "--demo")
-	for _, path := range []string{"/", "/ns/default/", "/ns/default/flags", "/ns/nobody/", "/nowhere", "/ns/default/act/shed?tier=optional", "/ns/default/act/nothing"} {
+	for _, path := range []string{"/", "/ns/default/", "/ns/default/flags", "/ns/nobody/", "/nowhere", "/ns/default/map", "/ns/default/fleet", "/ns/default/flag?key=theme", "/ns/default/flag/edit?key=theme", "/ns/default/flag/new", "/ns/default/act/shed?tier=optional", "/ns/default/act/nothing"} {
 		resp, err := http.Get(p.url + path)
 		if err != nil {
 			t.Fatal(err)
