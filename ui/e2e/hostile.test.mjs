@@ -9,11 +9,11 @@ const script = `<script>window.pwned=1</script><img src=x onerror="window.pwned=
 const override = "\u202egnp.exe\u2067\u2066 \u05e9\u05dc\u05d5\u05dd";
 const emoji = "👩‍👩‍👧‍👦🏳️‍🌈 e\u0301\u0300\u0316".repeat(20);
 const long = "A".repeat(5000) + " " + "weit ".repeat(1000);
-const keys = [`"><script>window.pwned=1</script>`, `a' onmouseover='window.pwned=1`, override, emoji.slice(0, 60), "x".repeat(256), "a/b?c=d&e#f%2e%2e/..", "javascript:window.pwned=1"];
+const keys = [`"><script>window.pwned=1</script>`, `a' onmouseover='window.pwned=1`, override, [...emoji].slice(0, 30).join(""), "x".repeat(256), "a/b?c=d&e#f%2e%2e/..", "javascript:window.pwned=1"];
 
 const define = (text) => JSON.stringify({
-  state: "ENABLED", variants: { [`${script.slice(0, 60)}`]: true, "off\u202e": false }, defaultVariant: "off\u202e",
-  targeting: { if: [{ "==": [{ var: `${script}` }, `${override}`] }, `${script.slice(0, 60)}`, null] },
+  state: "ENABLED", variants: { [script.slice(0, 60)]: true, "off\u202e": false }, defaultVariant: "off\u202e",
+  targeting: { if: [{ "==": [{ var: script }, override] }, script.slice(0, 60), null] },
   degradation: { tier: "optional", degradedVariant: "off\u202e", dependsOn: [script.slice(0, 60), override] },
   plimsoll: { owner: script.slice(0, 60), description: text, labels: { kind: script.slice(0, 60) } },
 });
@@ -23,7 +23,7 @@ for (const [i, key] of keys.entries()) {
 }
 await rpc(server, "DegradationService/Kill", { flagKeys: [keys[0]], change: { reason: script } });
 await rpc(server, "DegradationService/Kill", { flagKeys: [keys[2]], change: { reason: override } });
-await rpc(server, "DegradationService/Shed", { tier: "optional", shareMillionths: 100000, change: { reason: emoji } });
+await rpc(server, "DegradationService/Shed", { tier: "optional", shareMillionths: 100000, change: { reason: override + emoji } });
 
 // harmless asserts that nothing of what strangers typed has run or broken out.
 async function harmless(page, what) {
@@ -64,7 +64,7 @@ test("hostile texts are harmless on every page", async (t) => {
     await harmless(page, path);
     const html = await (await fetch(`${server.url}/ns/default/${path}`)).text();
     await validate(path, html);
-    assert.doesNotMatch(html, /elsewhere\.example\/?"|"javascript:/);
+    assert.doesNotMatch(html, /(href|action|src|formaction)="(javascript:|\/\/)/i);
   }
 });
 
@@ -129,7 +129,12 @@ test("forged and replayed forms are refused, and change nothing", async () => {
   const before = await changes();
   const mine = await askFor(question);
   const theirs = await askFor(question);
-  const changed = (name, value) => { const f = new URLSearchParams(mine.fields); if (value === null) f.delete(name); else f.set(name, value); f.set("reason", "forged"); f.set("variant", "off"); return f; };
+  const changed = (name, value) => {
+    const f = new URLSearchParams([...mine.fields, ["reason", "forged"], ["variant", "off"]]);
+    if (value === null) f.delete(name);
+    else f.set(name, value);
+    return f;
+  };
   const refused = {
     "no token": [changed("csrf", null), { Cookie: mine.cookie }],
     "another token": [changed("csrf", "A".repeat(54)), { Cookie: mine.cookie }],

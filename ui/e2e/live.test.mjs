@@ -76,7 +76,7 @@ test("somebody who edits a flag is told of a change, keeps the text, and chooses
   assert.equal(await about.inputValue(), "My own words.");
   assert.equal(await page.getByLabel(/^Reason/).inputValue(), "new words");
   await conflict.getByRole("button", { name: "Save over it" }).click();
-  await page.waitForURL(/flag\?key=search-ranking/);
+  await page.waitForURL(/flag\?.*key=search-ranking/);
   const definition = await definitionOf(server, "search-ranking");
   assert.deepEqual([definition.plimsoll.description, definition.defaultVariant], ["My own words.", "personal"]);
 });
@@ -101,7 +101,11 @@ test("two people at once: each sees the other's change, and a conflict shows bot
   assert.match(mine, /"defaultVariant": "off"/);
   assert.equal(await dialog.getByLabel(/^Reason/).inputValue(), "payments are down");
   assert.equal((await definitionOf(server, "checkout")).defaultVariant, "on");
-  await grace.keyboard.press("Escape");
+  // Having seen both, she sends it again.
+  await dialog.getByRole("button", { name: "Switch to off" }).click();
+  await toastSays(grace, "checkout serves off");
+  const both = await definitionOf(server, "checkout");
+  assert.deepEqual([both.state, both.defaultVariant], ["DISABLED", "off"]);
   // And the other way round.
   await open(grace, "/ns/default/flag?key=checkout");
   await grace.getByRole("link", { name: "Enable…" }).click();
@@ -156,6 +160,6 @@ test("the server dies and comes back while forms are half typed", async (t) => {
   await dialog.getByRole("button", { name: "Shed", exact: true }).click();
   await toastSays(asker, "20\u202f% of tier optional shed");
   await editor.getByRole("button", { name: "Save", exact: true }).click();
-  await editor.waitForURL(/flag\?key=welcome-banner/);
+  await editor.waitForURL(/flag\?.*key=welcome-banner/);
   assert.equal((await definitionOf(server, "welcome-banner")).plimsoll.description, "Typed before the crash.");
 });

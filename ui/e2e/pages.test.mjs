@@ -78,7 +78,7 @@ test("dialogs are accessible", async (t) => {
     await accessible(page, `the toast, ${colorScheme}`);
     await shot(page, `toast-${colorScheme}`);
     await page.getByLabel(/Namespace default/).click();
-    await page.getByLabel("Who you are").click();
+    await page.getByText("Say who you are").click();
     await accessible(page, `the menus, ${colorScheme}`);
   }
 });
