@@ -13,6 +13,7 @@ import (
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/ui/internal/diff"
+	"github.com/plimsoll-dev/plimsoll/ui/internal/rules"
 )
 
 // An act changes something. It is asked first, with what it would do and, where
@@ -68,6 +69,9 @@ type question struct {
 	Compare []diff.Row
 	// Blocked: it cannot be done as it stands; the trouble tells why.
 	Blocked *trouble
+	// Sets is the member of the flag's definition that it changes, and the value;
+	// none: it changes another thing, or more.
+	Sets [2]string
 
 	verb, back string
 	pass       pass
@@ -131,6 +135,14 @@ func askPage(ctx context.Context, q *request) {
 
 // ask shows the question of an act, with what went wrong if it was tried.
 func (q *request) ask(ctx context.Context, verb string, a act, form url.Values, failure error) {
+	var t trouble
+	if failure != nil {
+		t = explain(failure)
+		if len(t.Conflicts) == 1 {
+			// What somebody else has made of it is shown; sent again, it is meant.
+			form.Set("base", strconv.FormatInt(t.Conflicts[0].GetCurrentRevision(), 10))
+		}
+	}
 	question, err := a.ask(ctx, q, form)
 	if err != nil {
 		q.fail(err)
@@ -138,7 +150,7 @@ func (q *request) ask(ctx context.Context, verb string, a act, form url.Values, 
 	}
 	code := http.StatusOK
 	if failure != nil {
-		t := explain(failure)
+		question.completeConflicts(t.Conflicts)
 		question.Blocked, code = &t, status(failure)
 	}
 	question.verb, question.ns, question.back = verb, q.ns, ownPath(form.Get("back"))
@@ -158,6 +170,20 @@ func (q *request) ask(ctx context.Context, verb string, a act, form url.Values, 
 		return
 	}
 	q.render(ctx, code, frame{Title: question.Title}, questionPage(question))
+}
+
+// completeConflicts fills in what the definition would be, where the act has not
+// sent one whole.
+func (s *question) completeConflicts(conflicts []*plimsollv1.Conflict) {
+	for _, c := range conflicts {
+		if c.GetRefusedDefinition() != "" || s.Sets[0] == "" {
+			continue
+		}
+		if definition, err := rules.ReadObject(c.GetCurrentDefinition()); err == nil {
+			definition.Set(s.Sets[0], s.Sets[1])
+			c.RefusedDefinition = definition.Compact()
+		}
+	}
 }
 
 // actPage does what was asked.

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -106,6 +107,9 @@ func askSet(ctx context.Context, q *request, form url.Values) (*question, error)
 		}
 		out.Variant = &variantField{Value: to, Choices: row.Variants}
 	}
+	if name, err := json.Marshal(to); err == nil {
+		out.Sets = [2]string{"defaultVariant", string(name)}
+	}
 	says := fmt.Sprintf("All users get %s instead of %s.", to, orDefault(row.Default))
 	if row.Targeted {
 		says = fmt.Sprintf("Users whom no rule decides for get %s instead of %s.", to, orDefault(row.Default))
@@ -147,7 +151,9 @@ func askState(enable bool) func(context.Context, *request, url.Values) (*questio
 		}
 		out := &question{Title: "Enable " + row.Key, Button: "Enable", Hidden: about(row, form), Traffic: trafficOf(ctx, q, row.Key)}
 		out.Says = []string{"Apps get the flag's variants again."}
+		out.Sets = [2]string{"state", `"ENABLED"`}
 		if !enable {
+			out.Sets[1] = `"DISABLED"`
 			out.Title, out.Button, out.Danger = "Disable "+row.Key, "Disable", true
 			out.Says = []string{"Apps use their own default, the one in their code, until the flag is enabled. To serve the degraded variant instead, kill it."}
 		}

@@ -113,7 +113,7 @@
     clearTimeout(retryTimer);
     const url = body.dataset.events + "&v=" + encodeURIComponent(version);
     source = new EventSource(url);
-    const heard = () => { lastHeard = Date.now(); everHeard = true; retry = 0; age(); };
+    const heard = () => { lastHeard = Date.now(); everHeard = true; retry = 0; root.dataset.live = ""; age(); };
     source.addEventListener("hello", heard);
     source.addEventListener("beat", (e) => {
       const d = JSON.parse(e.data);
@@ -130,7 +130,7 @@
       retryTimer = setTimeout(connect, wait);
     };
   }
-  function close() { if (source) { source.close(); source = null; } }
+  function close() { if (source) { source.close(); source = null; } delete root.dataset.live; }
 
   function apply(p) {
     for (const [id, html] of Object.entries(p.html || {})) {
