@@ -195,6 +195,30 @@ func (s *Snapshot) LiveHolds(now time.Time) []*plimsollv1.Hold {
 	return out
 }
 
+// Lapsed is when the last of the overrides and holds that have expired by now
+// did; zero: none has. What is served at now follows from the position and this.
+func (s *Snapshot) Lapsed(now time.Time) time.Time {
+	var last time.Time
+	note := func(expires *timestamppb.Timestamp) {
+		if at := instant(expires); lapsed(expires, now) && at.After(last) {
+			last = at
+		}
+	}
+	for _, o := range s.Overrides() {
+		ov := new(plimsollv1.Override)
+		if proto.Unmarshal(o.Value, ov) == nil {
+			note(ov.GetExpiresAt())
+		}
+	}
+	for _, o := range s.kind(kindHold, "", "") {
+		h := new(plimsollv1.Hold)
+		if proto.Unmarshal(o.Value, h) == nil {
+			note(h.GetExpiresAt())
+		}
+	}
+	return last
+}
+
 // lapsed tells whether an expiry has come at now; unset: it never does.
 func lapsed(expires *timestamppb.Timestamp, now time.Time) bool {
 	return expires != nil && !now.Before(expires.AsTime())

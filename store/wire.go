@@ -96,3 +96,7 @@ func LevelOnly(names []string) bool {
 	}
 	return len(names) > 0
 }
+
+// AutomaticMove says whether the named objects are no more than a move of the
+// level that no person made.
+func AutomaticMove(names []string) bool { return len(names) == 1 && names[0] == objLevel }

@@ -21,6 +21,8 @@ import (
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/manifest"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/ofrep"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
@@ -62,6 +64,8 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	f.mountRPC(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
+	mux.Handle(ofrep.Prefix, ofrep.New(ofrep.Options{Store: b.store, Origins: cfg.OFREPOrigins, MaxStreams: cfg.MaxStreams, Draining: f.draining}))
+	mux.Handle("/openfeature/v0/", manifest.Handler(b.store))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "Plimsoll %s\n\nThis is the server. Use flagctl --server http://%s to talk to it.\n", buildVersion(), addr)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/pflag"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/ofrep"
 )
 
 // Config is what a server is started with.
@@ -47,6 +49,8 @@ type Config struct {
 	LogFormat, LogLevel string
 	// MaxStreams bounds the watch streams.
 	MaxStreams int
+	// OFREPOrigins are the origins whose pages may ask for evaluations over OFREP.
+	OFREPOrigins []string
 }
 
 const fileFlag = "config"
@@ -75,6 +79,7 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.IntVar(&c.MaxStreams, "max-streams", 20_000, "watch streams at once")
+	fs.StringSliceVar(&c.OFREPOrigins, "ofrep-cors-origin", nil, "`origins` whose pages may evaluate flags over OFREP, such as https://shop.example; * for all; empty: none but this server's own")
 	fs.String(fileFlag, "", "YAML `file` with any of these settings")
 }
 
@@ -191,6 +196,11 @@ func (c *Config) check() error {
 	}
 	if c.MaxStreams < 1 {
 		bad("--max-streams %d: at least 1", c.MaxStreams)
+	}
+	for _, origin := range c.OFREPOrigins {
+		if err := ofrep.CheckOrigin(origin); err != nil {
+			bad("--ofrep-cors-origin: %w", err)
+		}
 	}
 	if c.DataDir == "" {
 		bad("--data-dir is empty")
