@@ -79,7 +79,7 @@ bench-fanout: ## Measure a change on its way to 1 000 to 10 000 streams, beside 
 .PHONY: generate
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go $(BUILD)/protovalidate ## Lint the .proto files and write their Go code anew
 	$(TOOLS)/buf lint
-	rm -f proto/plimsoll/v1/*.pb.go proto/plimsoll/v1/plimsollv1connect/*.go
+	find proto -name '*.pb.go' -delete -o -name '*.connect.go' -delete
 	PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
 
 .PHONY: breaking

@@ -97,6 +97,6 @@ func LevelOnly(names []string) bool {
 	return len(names) > 0
 }
 
-// AutomaticMove says whether the named objects are no more than a move of the
-// level that no person made.
-func AutomaticMove(names []string) bool { return len(names) == 1 && names[0] == objLevel }
+// AutomaticOnly says whether the named objects are what a policy's move of the
+// level writes, and nothing else: operators move it by holds.
+func AutomaticOnly(names []string) bool { return len(names) == 1 && names[0] == objLevel }

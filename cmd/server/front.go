@@ -21,6 +21,7 @@ import (
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/manifest"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/ofrep"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
@@ -59,13 +60,14 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	metrics.Watch(b.store, hub.Streams, processes)
 	f := &front{
 		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), draining: make(chan struct{}),
+		sets: effective.New(b.store, effective.Options{MaxStreams: cfg.MaxStreams}),
 	}
 	mux := http.NewServeMux()
 	f.mountRPC(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
-	mux.Handle(ofrep.Prefix, ofrep.New(ofrep.Options{Store: b.store, Origins: cfg.OFREPOrigins, MaxStreams: cfg.MaxStreams, Draining: f.draining}))
-	mux.Handle("/openfeature/v0/", manifest.Handler(b.store))
+	mux.Handle(ofrep.Prefix, ofrep.New(ofrep.Options{Sets: f.sets, Origins: cfg.OFREPOrigins}))
+	mux.Handle("/openfeature/v0/", manifest.Handler(f.sets))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "Plimsoll %s\n\nThis is the server. Use flagctl --server http://%s to talk to it.\n", buildVersion(), addr)

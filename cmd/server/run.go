@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/demo"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
@@ -213,6 +214,7 @@ type front struct {
 	http      *http.Server
 	backend   *backend
 	hub       *stream.Hub
+	sets      *effective.Sets
 	processes *fleet.Registry
 	peers     *fleet.Peers
 	draining  chan struct{}
@@ -222,6 +224,7 @@ type front struct {
 func (f *front) close() {
 	f.peers.Close()
 	f.hub.Close()
+	f.sets.Close()
 	f.processes.Close()
 }
 
@@ -231,6 +234,7 @@ func (f *front) shutdown(log *slog.Logger) {
 	f.peers.Leave()
 	close(f.draining)
 	f.hub.Drain()
+	f.sets.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := f.http.Shutdown(ctx); err != nil {

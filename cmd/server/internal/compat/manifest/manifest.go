@@ -16,14 +16,12 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
-	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
-	"github.com/plimsoll-dev/plimsoll/store"
 )
 
 // The routes.
@@ -42,7 +40,7 @@ type entry struct {
 }
 
 // Handler serves both forms, for the namespace that the request names.
-func Handler(s *store.Store) http.Handler {
+func Handler(sets *effective.Sets) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var write func([]entry) any
 		switch r.URL.Path {
@@ -59,7 +57,7 @@ func Handler(s *store.Store) http.Handler {
 			refuse(w, http.StatusMethodNotAllowed, "the manifest can only be read here: flags are changed with flagctl")
 			return
 		}
-		set, err := open(s, r)
+		set, err := open(sets, r)
 		if err != nil {
 			refuseError(w, err)
 			return
@@ -69,16 +67,16 @@ func Handler(s *store.Store) http.Handler {
 	})
 }
 
-func open(s *store.Store, r *http.Request) (*flag.Set, error) {
-	ns, err := authz.CallerFrom(r.Context()).Namespace(r.URL.Query().Get("namespace"))
+func open(sets *effective.Sets, r *http.Request) (*flag.Set, error) {
+	ns, err := sets.Namespace(r.Context(), r.URL.Query().Get("namespace"))
 	if err != nil {
 		return nil, err
 	}
-	snap, err := s.Snapshot(ns)
+	state, err := sets.Newest(ns)
 	if err != nil {
 		return nil, err
 	}
-	return snap.Set(time.Now()), nil
+	return state.Flags, nil
 }
 
 // entries are the flags that compile, sorted by key. Overrides and the level

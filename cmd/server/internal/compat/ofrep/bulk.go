@@ -41,29 +41,26 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, s *scratch) {
 		fail(w, http.StatusBadRequest, *wrong)
 		return
 	}
-	ns, seen, err := h.sight(r, "")
+	shown, err := h.face(r)
 	if err == nil && r.URL.RawQuery != "" {
-		seen, err = h.catchUp(r, ns, seen)
+		shown, err = h.catchUp(r, shown)
 	}
 	if err != nil {
 		refuse(w, "", err)
 		return
 	}
-	if seen.state == nil {
+	if shown == nil {
 		unavailable(w, "this server does not have the state yet that the event told of; try again in a second")
 		return
 	}
-	if h.opts.Context != nil {
-		h.opts.Context(r, ctx)
-	}
-	a := answering{state: seen.state, list: seen.listed(), set: seen.set, ns: ns, ctx: ctx}
+	a := answering{list: shown.listed(), set: shown.Flags, ns: shown.Namespace, ctx: h.sets.Context().Merge(ctx, r.Header)}
 	var tag string
 	if a.list.timed {
-		now := h.opts.Now()
+		now := h.sets.Now()
 		a.set = a.set.WithClock(func() time.Time { return now })
 		tag = a.bodyTag(s)
 	} else {
-		tag = seen.entityTag(s.body, ctx)
+		tag = shown.entityTag(s.body, a.ctx)
 	}
 	head := w.Header()
 	head["Etag"] = []string{tag}
@@ -77,11 +74,10 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, s *scratch) {
 
 // answering is one bulk answer.
 type answering struct {
-	state *state
-	list  *listing
-	set   *flag.Set
-	ns    string
-	ctx   map[string]any
+	list *listing
+	set  *flag.Set
+	ns   string
+	ctx  map[string]any
 }
 
 // bodyTag is the tag of the body itself, for which the flags are evaluated once
@@ -157,40 +153,49 @@ func (e *entry) metadata(r *flag.Result[string]) string {
 	return made.text
 }
 
-// catchUp waits until the namespace shows what the event had that led to this
-// request. A sight without a state tells that it does not yet.
-func (h *Handler) catchUp(r *http.Request, ns string, seen sight) (sight, error) {
+// catchUp waits until there is a state that is as new as what the event had that
+// led to this request. It is shown though it may be an automatic move that others
+// have to wait for: this client knows of it. Nil: there is none yet.
+func (h *Handler) catchUp(r *http.Request, shown *face) (*face, error) {
 	reached, err := reaching(r.URL.Query())
-	if err != nil || reached(seen.state) {
-		return seen, err
+	if err != nil || reached(shown) {
+		return shown, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), catchUpWait)
 	defer cancel()
 	for {
-		if seen, err = h.faces.look(ns, true); err != nil || reached(seen.state) {
-			return seen, err
+		state, over, err := h.sets.FollowNewest(shown.Namespace)
+		if err != nil {
+			return nil, err
 		}
-		if !h.wait(ctx, seen) {
-			return sight{}, nil
+		if newest := h.faces.of(state); reached(newest) {
+			return newest, nil
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return nil, nil
+		case <-h.sets.Draining():
+			return nil, nil
 		}
 	}
 }
 
 // reaching tells when a state is as new as a refetch wants it. The version says it
 // exactly; a time alone, only as far as clocks agree.
-func reaching(query url.Values) (func(*state) bool, error) {
+func reaching(query url.Values) (func(*face) bool, error) {
 	if wanted, ok := parseVersion(query.Get(queryEtag)); ok {
-		return func(s *state) bool { return s.version.reaches(wanted) }, nil
+		return func(f *face) bool { return f.version.reaches(wanted) }, nil
 	}
 	text := query.Get(queryModified)
 	if text == "" || query.Get(queryEtag) != "" {
-		return func(*state) bool { return true }, nil
+		return func(*face) bool { return true }, nil
 	}
 	at, err := parseTime(text)
 	if err != nil {
 		return nil, err
 	}
-	return func(s *state) bool { return !s.since.Add(clockError).Before(at) }, nil
+	return func(f *face) bool { return !f.Since.Add(clockError).Before(at) }, nil
 }
 
 // parseTime reads a time in seconds since 1970 or as ISO 8601 has it.

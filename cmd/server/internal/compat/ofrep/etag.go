@@ -85,8 +85,8 @@ func (v version) digest(ns string) [sha256.Size]byte {
 }
 
 // entityTag is the tag of what a state answers to a context.
-func (s *state) entityTag(scratch []byte, ctx map[string]any) string {
-	b := append(scratch[:0], s.digest[:]...)
+func (f *face) entityTag(scratch []byte, ctx map[string]any) string {
+	b := append(scratch[:0], f.digest[:]...)
 	b = appendCanonical(b, ctx)
 	return tagOf(sha256.Sum256(b))
 }

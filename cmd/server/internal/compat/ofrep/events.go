@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 )
 
 const (
@@ -32,65 +34,62 @@ func badRequest(details string) error {
 // that is being written: a reader that is slow finds the newest state when it is
 // done, and the server ends a write that takes too long.
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
-	ns, seen, err := h.sight(r, r.URL.Query().Get(queryNamespace))
+	ns, err := h.sets.Namespace(r.Context(), r.URL.Query().Get(queryNamespace))
+	if err == nil {
+		_, err = h.sets.Paced(ns)
+	}
 	if err != nil {
 		refuse(w, "", err)
 		return
 	}
-	defer h.streams.Add(-1)
-	if h.streams.Add(1) > int64(h.opts.MaxStreams) {
-		unavailable(w, "this server has as many event streams as it takes")
+	leave, err := h.sets.Admit()
+	if err != nil {
+		unavailable(w, "this server takes no more event streams at the moment: "+err.Error())
 		return
 	}
-	select {
-	case <-h.opts.Draining:
-		unavailable(w, "this server is shutting down")
-		return
-	default:
-	}
+	defer leave()
 	head := w.Header()
 	head.Set("Content-Type", "text/event-stream")
 	head.Set("Cache-Control", "no-cache")
 	head.Set("X-Accel-Buffering", "no") // a proxy must not hold events back
-	s := &eventStream{w: w, out: http.NewResponseController(w), keepAlive: h.opts.KeepAlive}
+	s := &eventStream{w: w, out: http.NewResponseController(w)}
 	last := r.Header.Get(headerLast)
 	if last == "" {
 		last = r.URL.Query().Get(queryLast)
 	}
 	retry := retryLeast + rand.N(retrySpread)
-	if s.send(fmt.Sprintf("retry: %d\n\n", retry.Milliseconds())) != nil {
-		return
+	if s.send(fmt.Sprintf("retry: %d\n\n", retry.Milliseconds())) == nil {
+		h.follow(r.Context(), ns, last, s)
 	}
-	h.follow(r.Context(), ns, seen, last, s)
 }
 
 // follow tells of every state that is not the one that the client has seen last. A
 // client that has seen none is told at once: it may have asked for its flags
 // before the present state.
-func (h *Handler) follow(ctx context.Context, ns string, seen sight, last string, s *eventStream) {
-	var err error
+func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
+	var told *effective.State
 	for {
-		id := seen.version.String()
+		state, over, err := h.sets.FollowPaced(ns)
+		if err != nil {
+			return
+		}
+		id := h.faces.of(state).version.String()
 		switch {
 		case id == last:
-			if !h.idle(ctx, seen, s) {
+			told = state
+			if !h.idle(ctx, over, s) {
 				return
 			}
-		case seen.gentle && last != "" && !h.pause(ctx, rand.N(gradual)):
-			return
-		case seen.gentle && last != "":
-			// What is newest after the pause is told of, without another one.
-			if seen, err = h.faces.look(ns, false); err != nil {
+		case told != nil && state != told && state.AutomaticSince(told):
+			// Only once its turn has come does it look for what is newest then.
+			if told = nil; !h.pause(ctx, rand.N(h.opts.Spread)) {
 				return
 			}
-			fallthrough
 		default:
-			if last = seen.version.String(); s.send(event(last, seen.since)) != nil {
+			if s.send(event(id, state.Since)) != nil {
 				return
 			}
-		}
-		if seen, err = h.faces.look(ns, false); err != nil {
-			return
+			last, told = id, state
 		}
 	}
 }
@@ -101,42 +100,26 @@ func event(id string, at time.Time) string {
 }
 
 // idle waits for the next state and keeps the connection alive meanwhile.
-func (h *Handler) idle(ctx context.Context, seen sight, s *eventStream) bool {
+func (h *Handler) idle(ctx context.Context, over <-chan struct{}, s *eventStream) bool {
+	beat := time.NewTicker(h.opts.KeepAlive)
+	defer beat.Stop()
 	for {
-		waiting, cancel := context.WithTimeout(ctx, s.keepAlive)
-		more := h.wait(waiting, seen)
-		cancel()
-		switch {
-		case more:
+		select {
+		case <-over:
 			return true
-		case ctx.Err() != nil, h.drained():
+		case <-beat.C:
+			if s.send(": keep-alive\n\n") != nil {
+				return false
+			}
+		case <-ctx.Done():
 			return false
-		case s.send(": keep-alive\n\n") != nil:
+		case <-h.sets.Draining():
 			return false
 		}
 	}
 }
 
-// wait returns true once a sight may be out of date, false once ctx is done or
-// the server is about to end.
-func (h *Handler) wait(ctx context.Context, seen sight) bool {
-	var due <-chan time.Time
-	if !seen.until.IsZero() {
-		timer := time.NewTimer(max(seen.until.Sub(h.opts.Now()), time.Millisecond))
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-seen.superseded:
-		return true
-	case <-due:
-		return true
-	case <-ctx.Done():
-	case <-h.opts.Draining:
-	}
-	return false
-}
-
+// pause waits unless the stream is about to end.
 func (h *Handler) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -144,25 +127,15 @@ func (h *Handler) pause(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
-	case <-h.opts.Draining:
+	case <-h.sets.Draining():
 	}
 	return false
 }
 
-func (h *Handler) drained() bool {
-	select {
-	case <-h.opts.Draining:
-		return true
-	default:
-		return false
-	}
-}
-
 // eventStream is the client's end.
 type eventStream struct {
-	w         http.ResponseWriter
-	out       *http.ResponseController
-	keepAlive time.Duration
+	w   http.ResponseWriter
+	out *http.ResponseController
 }
 
 // send writes at once. The caller's HTTP server bounds how long that may take.

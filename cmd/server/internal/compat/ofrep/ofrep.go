@@ -2,13 +2,13 @@
 // the evaluation of one flag or of all of them over plain HTTP and JSON, and a
 // stream of server-sent events that tells when it is worth asking again.
 //
-// What a namespace shows here is a state (face.go): the newest one of the store,
-// but for automatic moves of the level, which wait their turn. An entity tag
-// (etag.go) is a function of state and context, so that a client whose tag still
-// matches costs no evaluation. Bulk answers (bulk.go) are appended from what was
-// encoded before and leave in pieces. The event stream (events.go) holds nothing
-// for its readers: each looks at the newest state when it is woken. Pages of other
-// sites may ask if they are on the allow list (cors.go).
+// What a namespace shows here is its paced state (package effective): the newest
+// one of the store, but for automatic moves of the level, which wait their turn.
+// An entity tag (etag.go) is a function of state and context, so that a client
+// whose tag still matches costs no evaluation. Bulk answers (bulk.go) are appended
+// from what was encoded before and leave in pieces. The event stream (events.go)
+// holds nothing for its readers: each looks at the newest state when it is woken.
+// Pages of other sites may ask if they are on the allow list (cors.go).
 package ofrep
 
 import (
@@ -23,8 +23,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
-	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
-	"github.com/plimsoll-dev/plimsoll/store"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 )
 
 // Prefix is below which all routes of the protocol lie.
@@ -38,62 +37,49 @@ const (
 
 // Options say how a handler serves.
 type Options struct {
-	// Store is what is served. It must be open as long as the handler is used.
-	Store *store.Store
+	// Sets are what is served. They must be open as long as the handler is used,
+	// and bound its event streams.
+	Sets *effective.Sets
 	// Origins are the origins whose pages may ask, or "*" for all; CheckOrigin
 	// says what an entry may be. The server's own need not be among them.
 	Origins []string
-	// Context adds to a context, in place, what the server knows beyond what the
-	// client sent; nil: nothing.
-	Context func(r *http.Request, ctx map[string]any)
-	// MaxStreams bounds the event streams; default 20 000. MaxRequests bounds the
-	// evaluations under way; default 2 048.
-	MaxStreams, MaxRequests int
+	// MaxRequests bounds the evaluations under way; default 2 048.
+	MaxRequests int
 	// KeepAlive is how often an idle event stream shows that it lives; default
 	// 15 s.
 	KeepAlive time.Duration
-	// Draining is closed when this server is about to end: event streams then end
-	// too, and their clients go elsewhere.
-	Draining <-chan struct{}
-	// Now is the clock; default time.Now.
-	Now func() time.Time
+	// Spread is over how long clients are told of an automatic move of the level;
+	// default 5 s.
+	Spread time.Duration
 }
 
 // Handler serves the protocol. It is safe for concurrent use and keeps no
 // goroutine of its own.
 type Handler struct {
 	opts     Options
+	sets     *effective.Sets
 	faces    faces
 	origins  origins
 	scratch  sync.Pool // of *scratch
 	requests atomic.Int64
-	streams  atomic.Int64
 }
 
 // New makes a handler for everything below Prefix.
 func New(opts Options) *Handler {
-	if opts.MaxStreams == 0 {
-		opts.MaxStreams = 20_000
-	}
 	if opts.MaxRequests == 0 {
 		opts.MaxRequests = 2_048
 	}
 	if opts.KeepAlive == 0 {
 		opts.KeepAlive = 15 * time.Second
 	}
-	if opts.Now == nil {
-		opts.Now = time.Now
+	if opts.Spread == 0 {
+		opts.Spread = 5 * time.Second
 	}
 	return &Handler{
-		opts:    opts,
-		faces:   faces{store: opts.Store, now: opts.Now, by: make(map[string]*face)},
-		origins: opts.Origins,
+		opts: opts, sets: opts.Sets, faces: faces{by: make(map[string]*face)}, origins: opts.Origins,
 		scratch: sync.Pool{New: func() any { return &scratch{out: make([]byte, 0, flushFrom+4096)} }},
 	}
 }
-
-// Streams is how many event streams are open.
-func (h *Handler) Streams() int { return int(h.streams.Load()) }
 
 // scratch is what a request works with.
 type scratch struct{ body, out []byte }
@@ -153,15 +139,18 @@ func allowed(w http.ResponseWriter, r *http.Request, method string) bool {
 	return false
 }
 
-// sight is what the namespace of a request shows. Field names it where the
-// protocol has a place for that; headers do otherwise.
-func (h *Handler) sight(r *http.Request, field string) (string, sight, error) {
-	ns, err := authz.CallerFrom(r.Context()).Namespace(field)
+// face is what the namespace of a request shows.
+func (h *Handler) face(r *http.Request) (*face, error) {
+	ns, err := h.sets.Namespace(r.Context(), "")
 	if err != nil {
-		return "", sight{}, err
+		return nil, err
 	}
-	s, err := h.faces.look(ns, false)
-	return ns, s, err
+	state, err := h.sets.Paced(ns)
+	if err != nil {
+		h.faces.drop(ns)
+		return nil, err
+	}
+	return h.faces.of(state), nil
 }
 
 // refuse answers a request whose namespace cannot be served.

@@ -15,15 +15,12 @@ func (h *Handler) single(w http.ResponseWriter, r *http.Request, key string, s *
 		failKey(w, http.StatusBadRequest, key, *wrong)
 		return
 	}
-	_, seen, err := h.sight(r, "")
+	shown, err := h.face(r)
 	if err != nil {
 		refuse(w, key, err)
 		return
 	}
-	if h.opts.Context != nil {
-		h.opts.Context(r, ctx)
-	}
-	result := seen.set.Raw(key, ctx)
+	result := shown.Flags.Raw(key, h.sets.Context().Merge(ctx, r.Header))
 	metadata := ""
 	if len(result.Metadata) > 0 {
 		metadata = string(appendMetadata(nil, result.Metadata))
