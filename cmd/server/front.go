@@ -22,6 +22,7 @@ import (
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/flagd"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/manifest"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/ofrep"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
@@ -58,12 +59,15 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 		return nil, err
 	}
 	metrics.Watch(b.store, hub.Streams, processes)
+	sets := effective.New(b.store, effective.Options{
+		MaxStreams: cfg.MaxStreams, Context: effective.Context{Values: cfg.ContextValues, FromHeader: cfg.ContextFromHeader},
+	})
 	f := &front{
-		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), draining: make(chan struct{}),
-		sets: effective.New(b.store, effective.Options{MaxStreams: cfg.MaxStreams}),
+		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), sets: sets, draining: make(chan struct{}),
 	}
 	mux := http.NewServeMux()
 	f.mountRPC(mux, metrics, log)
+	f.mountCompat(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
 	mux.Handle(ofrep.Prefix, ofrep.New(ofrep.Options{Sets: f.sets, Origins: cfg.OFREPOrigins}))
@@ -76,7 +80,13 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	hosts := authz.NewHosts(cfg.Listen, append(advertised(self), cfg.Hosts...))
+	names := append(advertised(self), cfg.Hosts...)
+	for _, addr := range cfg.MoreListen() {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+			names = append(names, host)
+		}
+	}
+	hosts := authz.NewHosts(cfg.Listen, names)
 	f.http = &http.Server{
 		Handler:           patient(hosts.Guard(authz.Identify(mux))),
 		Protocols:         protocols,
@@ -128,6 +138,7 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 		plimsollv1connect.AdminServiceName, plimsollv1connect.SyncServiceName, plimsollv1connect.FleetServiceName,
 		plimsollv1connect.DegradationServiceName,
 	}
+	services = append(services, flagd.Services...)
 	reflector := grpcreflect.NewStaticReflector(services...)
 	// Nobody but servers calls the peers' service, but they may ask whether it
 	// is there.
@@ -135,6 +146,14 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// mountCompat mounts the faces of other protocols. Their calls wait for nothing,
+// so they have no deadline; and what their clients do wrong fills no log.
+func (f *front) mountCompat(mux *http.ServeMux, metrics *telemetry.Metrics, log *slog.Logger) {
+	flagd.New(f.sets).Mount(mux,
+		connect.WithInterceptors(metrics.Interceptor(slog.New(slog.DiscardHandler))),
+		connect.WithRecover(recovered(log)))
 }
 
 // usageOf is what the fleet's processes have reported of a namespace.

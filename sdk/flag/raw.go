@@ -36,10 +36,6 @@ func (s *Set) AllKeys() []string {
 	return keys
 }
 
-// Metadata is the set's own metadata, which is also in every answer; nil without
-// any. It must not be changed.
-func (s *Set) Metadata() map[string]any { return s.view.base.m }
-
 // TellsTime tells whether the answer of any flag may depend on
 // $flagd.timestamp, and so change while the set and the context stay. It looks at
 // every rule, until one does.

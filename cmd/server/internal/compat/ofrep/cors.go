@@ -2,6 +2,7 @@ package ofrep
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -32,16 +33,24 @@ const (
 	corsMaxAge  = "7200"
 )
 
-// origins is the allow list of cross-origin requests (the CORS protocol of the
-// Fetch standard).
-type origins []string
+// cors is the allow list of cross-origin requests (the CORS protocol of the Fetch
+// standard).
+type cors struct {
+	origins []string
+	headers string // that a page may send
+}
+
+func newCORS(origins []string, fromHeader map[string]string) cors {
+	names := append([]string{corsAllowed}, slices.Sorted(maps.Keys(fromHeader))...)
+	return cors{origins, strings.Join(names, ", ")}
+}
 
 // admits tells whether a page of an origin may ask a host, and what to say of it.
-func (o origins) admits(origin, host string) (allow string, ok bool) {
+func (c cors) admits(origin, host string) (allow string, ok bool) {
 	switch {
-	case slices.Contains(o, origin):
+	case slices.Contains(c.origins, origin):
 		return origin, true
-	case slices.Contains(o, anyOrigin):
+	case slices.Contains(c.origins, anyOrigin):
 		return anyOrigin, true
 	default:
 		u, err := url.Parse(origin)
@@ -51,16 +60,16 @@ func (o origins) admits(origin, host string) (allow string, ok bool) {
 
 // screen answers preflights and pages that are not allowed, and reports whether
 // the request has been dealt with by that.
-func (o origins) screen(w http.ResponseWriter, r *http.Request) (done bool) {
+func (c cors) screen(w http.ResponseWriter, r *http.Request) (done bool) {
 	head := w.Header()
-	if len(o) > 0 {
+	if len(c.origins) > 0 {
 		head.Add("Vary", "Origin")
 	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return false
 	}
-	allow, ok := o.admits(origin, r.Host)
+	allow, ok := c.admits(origin, r.Host)
 	if !ok {
 		fail(w, http.StatusForbidden, problem{details: fmt.Sprintf("pages of %q may not ask this server; allow them with --ofrep-cors-origin", origin)})
 		return true
@@ -74,7 +83,7 @@ func (o origins) screen(w http.ResponseWriter, r *http.Request) (done bool) {
 	}
 	if allow != "" {
 		head.Set("Access-Control-Allow-Methods", "GET, POST")
-		head.Set("Access-Control-Allow-Headers", corsAllowed)
+		head.Set("Access-Control-Allow-Headers", c.headers)
 		head.Set("Access-Control-Max-Age", corsMaxAge)
 	}
 	w.WriteHeader(http.StatusNoContent)

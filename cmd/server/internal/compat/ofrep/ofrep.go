@@ -59,7 +59,7 @@ type Handler struct {
 	opts     Options
 	sets     *effective.Sets
 	faces    faces
-	origins  origins
+	cors     cors
 	scratch  sync.Pool // of *scratch
 	requests atomic.Int64
 }
@@ -76,7 +76,7 @@ func New(opts Options) *Handler {
 		opts.Spread = 5 * time.Second
 	}
 	return &Handler{
-		opts: opts, sets: opts.Sets, faces: faces{by: make(map[string]*face)}, origins: opts.Origins,
+		opts: opts, sets: opts.Sets, faces: faces{by: make(map[string]*face)}, cors: newCORS(opts.Origins, opts.Sets.Context().FromHeader),
 		scratch: sync.Pool{New: func() any { return &scratch{out: make([]byte, 0, flushFrom+4096)} }},
 	}
 }
@@ -95,7 +95,7 @@ func (h *Handler) release(s *scratch) {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.origins.screen(w, r) {
+	if h.cors.screen(w, r) {
 		return
 	}
 	path := r.URL.Path
