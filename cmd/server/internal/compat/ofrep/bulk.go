@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"reflect"
 	"strconv"
 	"time"
 
@@ -103,8 +102,7 @@ func (a *answering) write(w io.Writer, b []byte) []byte {
 			b = append(b, ',')
 		}
 		result := a.set.Raw(e.key, a.ctx)
-		b = append(append(b, `{"key":`...), e.quoted...)
-		b = appendAnswer(b, &result, e.metadata(&result))
+		b = e.append(b, &result)
 		if len(b) >= flushFrom {
 			if _, err := w.Write(b); err != nil {
 				return b // the client is gone
@@ -132,25 +130,6 @@ func appendStreams(b []byte, ns string) []byte {
 	b = append(b, `},"inactivityDelaySec":`...)
 	b = strconv.AppendInt(b, inactivity, 10)
 	return append(b, "}]"...)
-}
-
-// metadata is the text of an answer's metadata: that of the last answer of its
-// kind, if it is the same map.
-func (e *entry) metadata(r *flag.Result[string]) string {
-	if len(r.Metadata) == 0 || r.ErrorCode != "" {
-		return ""
-	}
-	seen := &e.plain
-	if r.Reason == flag.ReasonDegraded || r.Reason == flag.ReasonOverride {
-		seen = &e.degraded
-	}
-	at := reflect.ValueOf(r.Metadata).Pointer()
-	if known := seen.Load(); known != nil && known.at == at {
-		return known.text
-	}
-	made := &encoded{of: r.Metadata, at: at, text: string(appendMetadata(nil, r.Metadata))}
-	seen.Store(made)
-	return made.text
 }
 
 // catchUp waits until there is a state that is as new as what the event had that

@@ -2,10 +2,13 @@ package ofrep
 
 import (
 	"crypto/sha256"
+	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 )
 
 // face is a state with what answers need of it beyond the set. It is immutable
@@ -27,17 +30,49 @@ type listing struct {
 
 // entry is a flag in bulk answers.
 type entry struct {
-	key, quoted string // as it is, and as JSON
-	// plain and degraded are the metadata seen last of such answers.
-	plain, degraded atomic.Pointer[encoded]
+	key   string
+	known atomic.Pointer[[]known]
 }
 
-// encoded is metadata with its text. While it is kept, no other map can have the
-// address of this one.
-type encoded struct {
-	of   map[string]any
-	at   uintptr // address of the map
-	text string
+// known is an answer that was given before, with its text. While it is kept, no
+// other map can have the address of its metadata.
+type known struct {
+	variant  string
+	reason   flag.Reason
+	metadata map[string]any
+	at       uintptr // address of the metadata
+	text     string
+}
+
+// maxKnown is how many answers of a flag are kept.
+const maxKnown = 8
+
+// append appends the answer of the flag.
+func (e *entry) append(b []byte, r *flag.Result[string]) []byte {
+	if r.ErrorCode != "" {
+		return appendAnswer(appendString(append(b, `{"key":`...), e.key), r, "")
+	}
+	at := reflect.ValueOf(r.Metadata).Pointer()
+	var list []known
+	if p := e.known.Load(); p != nil {
+		list = *p
+	}
+	for i := range list {
+		if k := &list[i]; k.at == at && k.variant == r.Variant && k.reason == r.Reason {
+			return append(b, k.text...)
+		}
+	}
+	metadata := ""
+	if len(r.Metadata) > 0 {
+		metadata = string(appendMetadata(nil, r.Metadata))
+	}
+	begin := len(b)
+	b = appendAnswer(appendString(append(b, `{"key":`...), e.key), r, metadata)
+	if len(list) < maxKnown {
+		more := append(slices.Clone(list), known{r.Variant, r.Reason, r.Metadata, at, string(b[begin:])})
+		e.known.Store(&more)
+	}
+	return b
 }
 
 // listed makes the listing.
@@ -46,8 +81,7 @@ func (f *face) listed() *listing {
 		keys := f.Flags.AllKeys()
 		f.list.entries = make([]entry, len(keys))
 		for i, key := range keys {
-			e := &f.list.entries[i]
-			e.key, e.quoted = key, string(appendString(nil, key))
+			f.list.entries[i].key = key
 		}
 		f.list.timed = f.Flags.TellsTime()
 	})

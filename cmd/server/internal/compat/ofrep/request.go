@@ -53,25 +53,26 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 	if p := checkContentType(r.Header.Get("Content-Type")); p != nil {
 		return nil, buf, p
 	}
-	buf, err := readAll(http.MaxBytesReader(nil, r.Body, maxBody), buf[:0])
-	var large *http.MaxBytesError
+	buf, err := readAll(r.Body, buf[:0])
 	switch {
-	case errors.As(err, &large):
+	case len(buf) > maxBody:
 		return nil, buf, &problem{codeGeneral, fmt.Sprintf("the request is larger than %d bytes", maxBody)}
 	case err != nil:
 		return nil, buf, &problem{codeGeneral, "the request could not be read: " + err.Error()}
 	case len(buf) == 0:
 		return map[string]any{}, buf, nil
 	}
-	var request struct {
-		Context map[string]any `json:"context"`
-	}
-	if err := json.Unmarshal(buf, &request); err != nil {
-		return nil, buf, explain(err)
-	}
-	ctx := request.Context
-	if ctx == nil {
-		ctx = map[string]any{}
+	ctx, ok := quickContext(buf)
+	if !ok {
+		var request struct {
+			Context map[string]any `json:"context"`
+		}
+		if err := json.Unmarshal(buf, &request); err != nil {
+			return nil, buf, explain(err)
+		}
+		if ctx = request.Context; ctx == nil {
+			ctx = map[string]any{}
+		}
 	}
 	if key, ok := ctx[targetingKey]; ok && key != nil {
 		if _, text := key.(string); !text {
@@ -109,9 +110,10 @@ func explain(err error) *problem {
 	return &problem{codeParse, "the body is no JSON: " + err.Error()}
 }
 
-// readAll is io.ReadAll into a buffer that is there already.
+// readAll is io.ReadAll into a buffer that is there already. It stops soon after
+// maxBody.
 func readAll(r io.Reader, b []byte) ([]byte, error) {
-	for {
+	for len(b) <= maxBody {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
@@ -124,4 +126,5 @@ func readAll(r io.Reader, b []byte) ([]byte, error) {
 			return b, err
 		}
 	}
+	return b, nil
 }
