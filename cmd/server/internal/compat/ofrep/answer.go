@@ -39,7 +39,10 @@ func appendAnswer(b []byte, r *flag.Result[string], metadata string) []byte {
 // equal metadata is equal text everywhere.
 func appendMetadata(b []byte, m map[string]any) []byte {
 	b = append(b, '{')
-	for i, name := range slices.Sorted(maps.Keys(m)) {
+	var room [16]string
+	names := slices.AppendSeq(room[:0], maps.Keys(m))
+	slices.Sort(names)
+	for i, name := range names {
 		if i > 0 {
 			b = append(b, ',')
 		}
