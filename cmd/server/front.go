@@ -118,7 +118,7 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 	mount(plimsollv1connect.NewAuditServiceHandler(&api.Audit{Store: b.store, Stopping: f.draining}, unary...))
 	mount(plimsollv1connect.NewAdminServiceHandler(&api.Admin{
 		Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: f.peers.Self().Info.GetStartedAt().AsTime(), Streams: f.hub.Streams,
-		PeerWarnings: f.peers.Warnings,
+		PeerWarnings: f.peers.Warnings, ComposedBytes: f.composedBytes,
 	}, unary...))
 	fleetService := &fleet.Service{Store: b.store, Registry: f.processes, Peers: f.peers, Draining: f.draining}
 	mount(plimsollv1connect.NewFleetServiceHandler(fleetService, unary...))
@@ -142,6 +142,15 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// composedBytes is how large a namespace's set is as plain flagd JSON.
+func (f *front) composedBytes(ns string) (int, error) {
+	state, err := f.sets.Paced(ns)
+	if err != nil {
+		return 0, err
+	}
+	return len(state.Document().JSON), nil
 }
 
 // mountCompat mounts the faces of other protocols. Their calls wait for nothing,

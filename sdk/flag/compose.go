@@ -23,6 +23,11 @@ func (s *Set) Compose(key string) (json string, ok bool) {
 	return string(s.appendFlag(nil, f)), true
 }
 
+// LargeComposed is from how many bytes of [Set.ComposeAll] on people should be
+// warned: gRPC clients, and flagd's providers are such, take 4 MiB a message by
+// default.
+const LargeComposed = 3584 << 10
+
 // ComposeAll is the effective set as one plain flagd document in map form, flags
 // sorted by key. It depends on nothing but the set.
 func (s *Set) ComposeAll() (document string) {
