@@ -56,10 +56,10 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 		processes.Close()
 		return nil, err
 	}
-	metrics.Watch(b.store, hub.Streams, processes)
 	sets := effective.New(b.store, effective.Options{
 		MaxStreams: cfg.MaxStreams, Context: effective.Context{Values: cfg.ContextValues, FromHeader: cfg.ContextFromHeader},
 	})
+	metrics.Watch(b.store, hub.Streams, sets.Streams, processes)
 	f := &front{
 		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), sets: sets, draining: make(chan struct{}),
 	}
