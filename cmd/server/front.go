@@ -58,10 +58,10 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 		processes.Close()
 		return nil, err
 	}
-	metrics.Watch(b.store, hub.Streams, processes)
 	sets := effective.New(b.store, effective.Options{
 		MaxStreams: cfg.MaxStreams, Context: effective.Context{Values: cfg.ContextValues, FromHeader: cfg.ContextFromHeader},
 	})
+	metrics.Watch(b.store, hub.Streams, sets.Streams, processes)
 	f := &front{
 		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), sets: sets, draining: make(chan struct{}),
 	}
@@ -122,7 +122,7 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 	mount(plimsollv1connect.NewAuditServiceHandler(&api.Audit{Store: b.store, Stopping: f.draining}, unary...))
 	mount(plimsollv1connect.NewAdminServiceHandler(&api.Admin{
 		Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: f.peers.Self().Info.GetStartedAt().AsTime(), Streams: f.hub.Streams,
-		PeerWarnings: f.peers.Warnings,
+		PeerWarnings: f.peers.Warnings, ComposedBytes: f.composedBytes,
 	}, unary...))
 	fleetService := &fleet.Service{Store: b.store, Registry: f.processes, Peers: f.peers, Draining: f.draining}
 	mount(plimsollv1connect.NewFleetServiceHandler(fleetService, unary...))
@@ -146,6 +146,15 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 	mux.Handle(grpchealth.NewHandler(&health{front: f, store: b.store, services: services}))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// composedBytes is how large a namespace's set is as plain flagd JSON.
+func (f *front) composedBytes(ns string) (int, error) {
+	state, err := f.sets.Paced(ns)
+	if err != nil {
+		return 0, err
+	}
+	return len(state.Document().JSON), nil
 }
 
 // mountCompat mounts the faces of other protocols. Their calls wait for nothing,

@@ -94,7 +94,7 @@ func (e *entry) advance(snap *store.Snapshot, now time.Time) {
 	var later time.Time
 	switch old := e.paced.state(); {
 	case old == next:
-	case old == nil || !automatic(old, next):
+	case old == nil || !e.sets.automatic(old, next):
 		e.paced.move(next)
 	default:
 		if later = e.movedAt.Add(e.sets.pace); e.movedAt.IsZero() || !now.Before(later) {
@@ -112,8 +112,8 @@ func (e *entry) advance(snap *store.Snapshot, now time.Time) {
 	e.dueAt.Store(due)
 }
 
-// automatic tells whether all that happened between two states is that a policy
-// moved the level.
+// automatic is how it is told: only a policy writes the level and no hold, and
+// what ends by itself was set by somebody.
 func automatic(from, to *State) bool {
 	if !from.Lapsed.Equal(to.Lapsed) {
 		return false

@@ -51,6 +51,9 @@ type Sets struct {
 	pace    time.Duration
 	now     func() time.Time
 	clocked bool
+	// automatic tells whether all that happened between two states is that a
+	// policy moved the level.
+	automatic func(from, to *State) bool
 
 	mu      sync.RWMutex
 	entries map[string]*entry
@@ -68,7 +71,7 @@ type Sets struct {
 // New follows a store until Close is called.
 func New(s *store.Store, opts Options) *Sets {
 	sets := &Sets{
-		store: s, context: opts.Context, pace: opts.Pace, now: opts.Now, clocked: opts.Now != nil, max: int64(opts.MaxStreams),
+		store: s, context: opts.Context, pace: opts.Pace, now: opts.Now, clocked: opts.Now != nil, automatic: automatic, max: int64(opts.MaxStreams),
 		entries: make(map[string]*entry), draining: make(chan struct{}), nudge: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if sets.pace == 0 {
@@ -131,6 +134,9 @@ func (s *Sets) follow(ns string, of func(*entry) *line) (*State, <-chan struct{}
 		}
 	}
 	p := of(e).at.Load()
+	if p == nil { // it was deleted meanwhile
+		return nil, nil, api.Error(&store.NotFoundError{Kind: "namespace", Name: ns})
+	}
 	return p.state, p.over, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,19 +200,19 @@ func TestTheSameKeysAreShedEverywhere(t *testing.T) {
 func TestAnOverrideEndsWithoutAWriter(t *testing.T) {
 	w := newWorld(t, effective.Options{})
 	w.apply(t, "default", shedable)
-	sync := w.syncing(t, "", connect.WithGRPC())
+	stream := w.syncing(t, "", connect.WithGRPC())
 	events := w.events(t, connect.WithGRPC())
-	sync.next(t)
+	stream.next(t)
 	if e := events.next(t); e.GetType() != "provider_ready" {
 		t.Fatalf("%v", e)
 	}
 	lasts := 2 * time.Second
 	w.kill(t, "f", &lasts)
 	w.closeEtcd() // nobody deletes the override
-	if got := plain(t, sync.next(t).GetFlagConfiguration()).Bool("f", true, nil); got.Variant != "off" {
+	if got := plain(t, stream.next(t).GetFlagConfiguration()).Bool("f", true, nil); got.Variant != "off" {
 		t.Errorf("killed: %v", got)
 	}
-	if got := plain(t, sync.next(t).GetFlagConfiguration()).Bool("f", false, nil); got.Variant != "on" {
+	if got := plain(t, stream.next(t).GetFlagConfiguration()).Bool("f", false, nil); got.Variant != "on" {
 		t.Errorf("after the end: %v", got)
 	}
 	for range 2 {
@@ -395,5 +396,47 @@ func TestTimeoutHeader(t *testing.T) {
 		if rpc := new(connect.Error); !errors.As(err, &rpc) || rpc.Code() != connect.CodeInvalidArgument {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// A client that does not read delays nobody, and gets what is newest when it
+// does: not one message for each change.
+func TestASlowReaderSkipsToTheNewestState(t *testing.T) {
+	w := newWorld(t, effective.Options{})
+	f := New(w.sets)
+	w.apply(t, "default", shedable)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	type stream struct{ sending, release chan *message }
+	slow := stream{make(chan *message), make(chan *message)}
+	work.Go(func() {
+		_ = f.syncFlags(ctx, "", func(m *message) error {
+			for _, step := range []chan *message{slow.sending, slow.release} {
+				select {
+				case step <- m:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
+		})
+	})
+	first := <-slow.sending // it is stuck from here on
+	quick := w.syncing(t, "", connect.WithGRPC())
+	quick.next(t)
+	const changes = 20
+	last := ""
+	for i := range changes {
+		w.apply(t, "default", fmt.Sprintf(`{"flags": {"h": {"state": "ENABLED", "variants": {"v": %d}, "defaultVariant": "v"}}}`, i))
+		last = quick.next(t).GetFlagConfiguration()
+	}
+	if m := <-slow.release; m != first {
+		t.Error("another message than the one that was stuck")
+	}
+	if m := <-slow.sending; m.msg.(*syncv1.SyncFlagsResponse).GetFlagConfiguration() != last {
+		t.Errorf("the next message is not the newest state: %v", m.msg)
 	}
 }
