@@ -156,7 +156,7 @@ func TestPingsOverAnIdleStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
+	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn) //nolint:staticcheck // what it is to be replaced by cannot ping
 	if err != nil {
 		t.Fatal(err)
 	}
