@@ -108,7 +108,7 @@ func TestOFREPOfAServer(t *testing.T) {
 	ids := changes(t, p.url, "")
 	first := next(t, ids)
 	operator := plimsollv1connect.NewDegradationServiceClient(http.DefaultClient, p.url)
-	if _, err := operator.Kill(short(t), connect.NewRequest(&plimsollv1.KillRequest{Keys: []string{"recommendations"}})); err != nil {
+	if _, err := operator.Kill(short(t), connect.NewRequest(&plimsollv1.KillRequest{FlagKeys: []string{"recommendations"}})); err != nil {
 		t.Fatal(err)
 	}
 	second := next(t, ids)
@@ -132,7 +132,7 @@ func TestOFREPOfAServer(t *testing.T) {
 	}
 	ids = changes(t, p.url, second)
 	operator = plimsollv1connect.NewDegradationServiceClient(http.DefaultClient, p.url)
-	if _, err := operator.Restore(short(t), connect.NewRequest(&plimsollv1.RestoreRequest{Keys: []string{"recommendations"}})); err != nil {
+	if _, err := operator.Restore(short(t), connect.NewRequest(&plimsollv1.RestoreRequest{FlagKeys: []string{"recommendations"}})); err != nil {
 		t.Fatal(err)
 	}
 	if third := next(t, ids); third == second {
