@@ -17,8 +17,15 @@ import (
 
 const ofrepFlags = "/ofrep/v1/evaluate/flags"
 
+// ofrepReply is an answer, read whole.
+type ofrepReply struct {
+	status int
+	header http.Header
+	body   string
+}
+
 // askOFREP makes one request of a page.
-func askOFREP(t *testing.T, url, origin string) (*http.Response, string) {
+func askOFREP(t *testing.T, url, origin string) ofrepReply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(short(t), http.MethodPost, url+ofrepFlags, strings.NewReader(`{"context":{"targetingKey":"u"}}`))
 	if err != nil {
@@ -37,7 +44,7 @@ func askOFREP(t *testing.T, url, origin string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(body)
+	return ofrepReply{res.StatusCode, res.Header, string(body)}
 }
 
 // changes is the event stream of a server: the ids of its events.
@@ -56,13 +63,13 @@ func changes(t *testing.T, url, last string) <-chan string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = res.Body.Close() })
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("the event stream answers %s", res.Status)
 	}
 	ids := make(chan string, 10)
 	go func() { // ends with the response
 		defer close(ids)
-		defer res.Body.Close()
 		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
 			if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
 				ids <- id
@@ -91,19 +98,19 @@ func TestOFREPOfAServer(t *testing.T) {
 	p := spawn(t, dir, "--demo", "--ofrep-cors-origin", "https://shop.example", "--context-value", "region=eu")
 	// The demo flags come right after the server is ready.
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		if _, body := askOFREP(t, p.url, ""); strings.Contains(body, `"recommendations"`) {
+		if strings.Contains(askOFREP(t, p.url, "").body, `"recommendations"`) {
 			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("there are no demo flags within 30 s")
 		}
 	}
-	res, body := askOFREP(t, p.url, "https://shop.example")
-	if res.StatusCode != 200 || res.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" || !strings.Contains(body, `"key":"recommendations","value":true`) {
-		t.Fatalf("%s %v\n%s", res.Status, res.Header, body)
+	got := askOFREP(t, p.url, "https://shop.example")
+	if got.status != 200 || got.header.Get("Access-Control-Allow-Origin") != "https://shop.example" || !strings.Contains(got.body, `"key":"recommendations","value":true`) {
+		t.Fatalf("%d %v\n%s", got.status, got.header, got.body)
 	}
-	if res, body := askOFREP(t, p.url, "https://evil.example"); res.StatusCode != 403 || !strings.Contains(body, "errorDetails") {
-		t.Errorf("another origin: %s %s", res.Status, body)
+	if got := askOFREP(t, p.url, "https://evil.example"); got.status != 403 || !strings.Contains(got.body, "errorDetails") {
+		t.Errorf("another origin: %d %s", got.status, got.body)
 	}
 	ids := changes(t, p.url, "")
 	first := next(t, ids)
@@ -115,9 +122,9 @@ func TestOFREPOfAServer(t *testing.T) {
 	if second == first || second == "" {
 		t.Fatalf("after the kill: %q", second)
 	}
-	tag, body := askOFREP(t, p.url, "")
-	if !strings.Contains(body, `"key":"recommendations","value":false,"reason":"OVERRIDE"`) {
-		t.Errorf("after the kill: %s", body)
+	killed := askOFREP(t, p.url, "")
+	if !strings.Contains(killed.body, `"key":"recommendations","value":false,"reason":"OVERRIDE"`) {
+		t.Errorf("after the kill: %s", killed.body)
 	}
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
@@ -126,8 +133,7 @@ func TestOFREPOfAServer(t *testing.T) {
 		t.Errorf("an event at the end: %q", id)
 	}
 	p = spawn(t, dir)
-	again, _ := askOFREP(t, p.url, "")
-	if again.Header.Get("ETag") == tag.Header.Get("ETag") {
+	if askOFREP(t, p.url, "").header.Get("ETag") == killed.header.Get("ETag") {
 		t.Error("the tag does not tell that the server's own context is another one")
 	}
 	ids = changes(t, p.url, second)
