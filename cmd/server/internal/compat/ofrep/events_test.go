@@ -222,6 +222,11 @@ func TestAutomaticMovesAreSpread(t *testing.T) {
 		t.Errorf("told at once: %q", block)
 	default: // its moment is within the hour
 	}
+	b.kill("switch", "off")
+	killed := s.event("the kill")
+	if got := b.refetch(killed); got.flag(t, "switch")["reason"] != "OVERRIDE" || got.flag(t, "count")["reason"] != "DEGRADED" {
+		t.Errorf("%s", got.body)
+	}
 }
 
 func TestStreamsAreBounded(t *testing.T) {
