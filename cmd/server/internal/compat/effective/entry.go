@@ -62,10 +62,10 @@ func (e *entry) fresh(now time.Time) bool {
 	if state == nil || e.paced.state() == nil {
 		return false
 	}
-	select {
-	case <-state.snap.Superseded():
+	// Whoever was told of a change finds it in the store's view; the snapshot
+	// before may be marked as superseded a moment later only.
+	if snap, err := e.sets.store.Snapshot(state.Namespace); err != nil || snap != state.snap {
 		return false
-	default:
 	}
 	due := e.dueAt.Load()
 	return due == 0 || now.UnixNano() < due
