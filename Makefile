@@ -83,7 +83,7 @@ bench-overload: ## Measure what a saturated server serves, beside failsafe-go's 
 .PHONY: generate
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go $(TOOLS)/templ $(BUILD)/protovalidate ## Lint the .proto files and write the Go code of them and of the pages anew
 	$(TOOLS)/buf lint
-	rm -f proto/plimsoll/v1/*.pb.go proto/plimsoll/v1/plimsollv1connect/*.go
+	find proto -name '*.pb.go' -delete -o -name '*.connect.go' -delete
 	PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
 	find ui -name '*_templ.go' -delete
 	$(TOOLS)/templ generate -path ui -log-level error

@@ -39,6 +39,9 @@ func (s *Store) CreateNamespace(ctx context.Context, name string, settings *plim
 		if view[name] != nil {
 			return Result{}, &ExistsError{Kind: "namespace", Name: name}
 		}
+		if err := checkAliases(view, name, settings.GetAliases()); err != nil {
+			return Result{}, err
+		}
 		if len(view) >= s.limits.Namespaces {
 			return Result{}, &LimitError{Message: fmt.Sprintf("there are %d namespaces; that is the limit", len(view))}
 		}
@@ -131,4 +134,43 @@ func (s *Store) DeleteNamespace(ctx context.Context, name string, c Change) (Res
 		}
 		return t, nil
 	})
+}
+
+// NamespaceOf is the name of the namespace that has a name or an alias; "" if
+// none does.
+func (s *Store) NamespaceOf(nameOrAlias string) string {
+	view := *s.view.Load()
+	if view[nameOrAlias] != nil {
+		return nameOrAlias
+	}
+	return aliased(view, nameOrAlias)
+}
+
+// aliased is the namespace that has an alias: the first by name, should two
+// servers have let in two at once.
+func aliased(view map[string]*Snapshot, alias string) string {
+	found := ""
+	for name, snap := range view {
+		if slices.Contains(snap.aliases, alias) && (found == "" || name < found) {
+			found = name
+		}
+	}
+	return found
+}
+
+// checkAliases refuses what would make a name mean two namespaces.
+func checkAliases(view map[string]*Snapshot, name string, aliases []string) error {
+	if owner := aliased(view, name); owner != "" {
+		return refusef("%q is an alias of namespace %q", name, owner)
+	}
+	for _, alias := range aliases {
+		owner := aliased(view, alias)
+		switch {
+		case alias == name || view[alias] != nil:
+			return refusef("the alias %q is the name of a namespace", alias)
+		case owner != "":
+			return refusef("%q is an alias of namespace %q already", alias, owner)
+		}
+	}
+	return nil
 }

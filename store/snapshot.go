@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type Snapshot struct {
 	cloning   *sync.Mutex // held while objects are cloned; one for all versions
 	flags     int
 	bytes     int64
+	aliases   []string // further names of the namespace
 	set       *flag.Set
 	aged      *atomic.Pointer[flag.Set] // set, without what has expired since
 	history   history
@@ -195,6 +197,35 @@ func (s *Snapshot) LiveHolds(now time.Time) []*plimsollv1.Hold {
 	return out
 }
 
+// Ends are the moments at which overrides and holds end or have ended, in no
+// order.
+func (s *Snapshot) Ends() iter.Seq[time.Time] {
+	return func(yield func(time.Time) bool) {
+		for _, kind := range []string{kindOverride, kindHold} {
+			for _, o := range s.kind(kind, "", "") {
+				if end, ok := endOfObject(kind, o.Value); ok && !yield(end) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// endOfObject is when an override or hold ends; false: never.
+func endOfObject(kind string, value []byte) (time.Time, bool) {
+	var v interface {
+		proto.Message
+		GetExpiresAt() *timestamppb.Timestamp
+	} = new(plimsollv1.Override)
+	if kind == kindHold {
+		v = new(plimsollv1.Hold)
+	}
+	if proto.Unmarshal(value, v) != nil || v.GetExpiresAt() == nil {
+		return time.Time{}, false
+	}
+	return v.GetExpiresAt().AsTime(), true
+}
+
 // lapsed tells whether an expiry has come at now; unset: it never does.
 func lapsed(expires *timestamppb.Timestamp, now time.Time) bool {
 	return expires != nil && !now.Before(expires.AsTime())
@@ -278,6 +309,9 @@ func (s *Snapshot) fork(muts []mutation) *Snapshot {
 
 // compile gives a fork its set, which follows from the one that it has yet.
 func (s *Snapshot) compile(muts []mutation, now time.Time) (*Snapshot, []flag.Problem) {
+	if slices.ContainsFunc(muts, func(m mutation) bool { return m.object.Name == objSettings }) {
+		s.aliases = s.Settings().GetSettings().GetAliases()
+	}
 	set, problems := s.set.With(s.update(muts), now)
 	s.set = set
 	return s, problems

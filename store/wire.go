@@ -96,3 +96,7 @@ func LevelOnly(names []string) bool {
 	}
 	return len(names) > 0
 }
+
+// AutomaticOnly says whether the named objects are what a policy's move of the
+// level writes, and nothing else: operators move it by holds.
+func AutomaticOnly(names []string) bool { return len(names) == 1 && names[0] == objLevel }

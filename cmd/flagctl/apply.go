@@ -24,7 +24,7 @@ const maxRequest = 1 << 20
 
 func newApply(c *cli) *cobra.Command {
 	var files []string
-	a := apply{cli: c}
+	a := apply{cli: c, doing: "apply"}
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Bring flags to what files say",
@@ -53,21 +53,27 @@ two of them, running it again finishes it.
 		},
 	}
 	bindFiles(cmd, &files)
-	cmd.Flags().BoolVar(&a.force, "force", false, "overwrite what was changed by hand, and allow changes of type")
-	cmd.Flags().StringVar(&a.changeID, "change-id", "", "`id` of an interrupted apply, to join this one to it in the audit log")
-	c.globals.bindReason(cmd)
-	c.globals.bindDryRun(cmd)
-	c.globals.bindWait(cmd)
+	a.bind(cmd)
 	return cmd
 }
 
-// apply is one run of the command.
+// bind registers the flags that apply and import share.
+func (a *apply) bind(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.force, "force", false, "overwrite what was changed by hand, and allow changes of type")
+	cmd.Flags().StringVar(&a.changeID, "change-id", "", "`id` of an interrupted "+a.doing+", to join this one to it in the audit log")
+	a.globals.bindReason(cmd)
+	a.globals.bindDryRun(cmd)
+	a.globals.bindWait(cmd)
+}
+
+// apply is one run of the command, or of import.
 type apply struct {
 	*cli
+	doing    string // the verb
 	force    bool
 	changeID string
 
-	files   []string
+	words   []string // the command line that is run, without its flags
 	bundle  *manifest.Bundle
 	chunks  []manifest.Chunk
 	written int  // chunks
@@ -83,19 +89,28 @@ type applied struct {
 func (a *apply) run(ctx context.Context, files []string) error {
 	bundle, err := manifest.Read(files, a.in)
 	if err != nil {
-		return &failure{code: exitFailed, doing: "apply", why: err}
+		return &failure{code: exitFailed, doing: a.doing, why: err}
 	}
+	a.words = []string{"apply"}
+	for _, f := range files {
+		a.words = append(a.words, "-f", f)
+	}
+	return a.take(ctx, bundle)
+}
+
+// take brings the namespace to what was read.
+func (a *apply) take(ctx context.Context, bundle *manifest.Bundle) error {
 	if errs := bundle.Errors(); len(errs) > 0 {
 		if err := a.printFaults(errs, bundle.Warnings()); err != nil {
 			return err
 		}
-		return &failure{code: exitFailed, doing: "apply", why: fmt.Errorf("%s in %s; nothing was sent",
+		return &failure{code: exitFailed, doing: a.doing, why: fmt.Errorf("%s in %s; nothing was sent",
 			output.Count(len(errs), "error"), output.Count(bundle.Files(), "file"))}
 	}
 	if err := a.connect(); err != nil {
 		return err
 	}
-	a.files, a.bundle, a.chunks = files, bundle, bundle.Chunks(maxRequest)
+	a.bundle, a.chunks = bundle, bundle.Chunks(maxRequest)
 	if len(a.chunks) == 0 {
 		return a.result(ctx, applied{})
 	}
@@ -224,7 +239,7 @@ func (a *apply) stopped(err error) error {
 	if n := len(e.Conflicts); n > 0 {
 		e.Message = output.Count(n, "conflict")
 	}
-	f := a.failure("apply", e)
+	f := a.failure(a.doing, e)
 	if len(e.Conflicts) > 0 {
 		e.Conflicts = nil // they have been printed
 		f.hint = "take what was changed by hand into the file, or overwrite it with --force"
@@ -248,10 +263,7 @@ func (a *apply) stopped(err error) error {
 
 // arguments are this run's verb and flags, to be given again.
 func (a *apply) arguments() []string {
-	out := []string{"apply"}
-	for _, f := range a.files {
-		out = append(out, "-f", f)
-	}
+	out := slices.Clone(a.words)
 	if a.force {
 		out = append(out, "--force")
 	}
@@ -304,7 +316,7 @@ func (a *apply) result(ctx context.Context, done applied) error {
 	if a.globals.dryRun {
 		out.ChangeID, out.Revision = "", 0
 	}
-	end := concluded{doing: "apply", at: done.at, changed: out.Created+out.Updated > 0}
+	end := concluded{doing: a.doing, at: done.at, changed: out.Created+out.Updated > 0}
 	return a.conclude(ctx, end, func() { a.printResult(&out) }, func(w *waitJSON) any {
 		out.Wait = w
 		return out

@@ -197,7 +197,7 @@ func (e *evaluate) locally(context.Context) (*answerJSON, error) {
 		return nil, &failure{code: exitFailed, doing: doing, why: errors.New(output.Count(len(errs), "error") + " in the files")}
 	}
 	doc := b.Document()
-	set, problems := flag.Empty().With(updateOf(doc, bucketing), e.now())
+	set, problems := flag.Empty().With(doc.Update(bucketing), e.now())
 	for _, p := range problems {
 		for _, f := range p.Faults {
 			f.Path = p.Key + ": " + f.Path
@@ -218,21 +218,6 @@ func (e *evaluate) locally(context.Context) (*answerJSON, error) {
 		a.hint = nearestFlag(e.key, doc)
 	}
 	return a, nil
-}
-
-// updateOf is a document as the whole state of a set.
-func updateOf(doc *flag.Document, bucketing flag.Bucketing) flag.Update {
-	u := flag.Update{Reset: true, Settings: &flag.Settings{Bucketing: bucketing, Metadata: doc.Metadata}}
-	for _, f := range doc.Flags {
-		u.Flags = append(u.Flags, flag.Source{Key: f.Key(), JSON: f.JSON()})
-	}
-	for _, r := range doc.Evaluators {
-		u.Evaluators = append(u.Evaluators, flag.Source{Key: r.Name(), JSON: r.JSON()})
-	}
-	for _, r := range doc.Segments {
-		u.Segments = append(u.Segments, flag.Source{Key: r.Name(), JSON: r.JSON()})
-	}
-	return u
 }
 
 func nearestFlag(key string, doc *flag.Document) string {

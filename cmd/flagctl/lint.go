@@ -60,6 +60,7 @@ func (c *cli) lint(files []string, strict bool) error {
 		return &failure{code: exitFailed, doing: "lint", why: err}
 	}
 	b.CheckReferences()
+	b.CheckSize(c.now())
 	errs, warnings := b.Errors(), b.Warnings()
 	if c.print.People() {
 		for _, f := range append(errs[:len(errs):len(errs)], warnings...) {

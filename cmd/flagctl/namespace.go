@@ -29,12 +29,15 @@ func newNamespace(c *cli) *cobra.Command {
 
 func newNamespaceCreate(c *cli) *cobra.Command {
 	var bucketing, description string
+	var aliases []string
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create an empty namespace",
 		Long: `Create an empty namespace. A name is 1 to 63 lower-case letters, digits and
 dashes. --bucketing chooses how the operator fractional distributes users: v2
-agrees with flagd and its providers of today, v1 with older, v3 with newer ones.`,
+agrees with flagd and its providers of today, v1 with older, v3 with newer ones.
+--alias gives it a further name, by which the selectors of flagd's clients pick
+it, such as the source that they have asked for so far.`,
 		Example:           `  flagctl namespace create shop --description "the shop's front end"`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -43,12 +46,14 @@ agrees with flagd and its providers of today, v1 with older, v3 with newer ones.
 			if !known {
 				return usage(fmt.Sprintf("--bucketing is v1, v2 or v3, not %q", bucketing))
 			}
-			return c.createNamespace(cmd.Context(), args[0], &plimsollv1.Settings{Bucketing: generation, Description: description})
+			return c.createNamespace(cmd.Context(), args[0], &plimsollv1.Settings{Bucketing: generation, Description: description, Aliases: aliases})
 		},
 	}
 	cmd.Flags().StringVar(&bucketing, "bucketing", "v2", "`generation` of fractional: v1, v2 or v3")
 	cmd.Flags().StringVar(&description, "description", "", "`text` that says what the namespace is for")
+	cmd.Flags().StringArrayVar(&aliases, "alias", nil, "further `name` for the selectors of flagd's clients (repeatable)")
 	must(cmd.RegisterFlagCompletionFunc("bucketing", fixed("v1", "v2", "v3")))
+	must(cmd.RegisterFlagCompletionFunc("alias", cobra.NoFileCompletions))
 	c.globals.bindReason(cmd)
 	return cmd
 }
@@ -96,15 +101,16 @@ func bucketingText(b plimsollv1.Bucketing) string {
 
 // namespaceJSON is a namespace for programs.
 type namespaceJSON struct {
-	Name        string `json:"name"`
-	Description string `json:"description,omitempty"`
-	Bucketing   string `json:"bucketing"`
-	Flags       uint32 `json:"flags"`
-	Revision    int64  `json:"revision"`
+	Name        string   `json:"name"`
+	Description string   `json:"description,omitempty"`
+	Aliases     []string `json:"aliases,omitempty"`
+	Bucketing   string   `json:"bucketing"`
+	Flags       uint32   `json:"flags"`
+	Revision    int64    `json:"revision"`
 }
 
 func namespaceToJSON(ns *plimsollv1.Namespace) namespaceJSON {
-	return namespaceJSON{ns.GetName(), ns.GetSettings().GetDescription(), bucketingText(ns.GetSettings().GetBucketing()), ns.GetFlagCount(), ns.GetRevision()}
+	return namespaceJSON{ns.GetName(), ns.GetSettings().GetDescription(), ns.GetSettings().GetAliases(), bucketingText(ns.GetSettings().GetBucketing()), ns.GetFlagCount(), ns.GetRevision()}
 }
 
 func (c *cli) createNamespace(ctx context.Context, name string, settings *plimsollv1.Settings) error {

@@ -67,7 +67,7 @@ func newRoot(c *cli) *cobra.Command {
 	)
 	add(root, groupIncidents, newStatus(c), newKill(c), newRestore(c), newShed(c), newLevel(c), newUndo(c), newBlast(c), newClients(c), newWatch(c))
 	add(root, groupFlags, newList(c), newGet(c), newCreate(c), newSet(c), newEnable(c), newDisable(c), newDelete(c), newEval(c), newHistory(c))
-	add(root, groupFiles, newApply(c), newLint(c), newExport(c))
+	add(root, groupFiles, newApply(c), newLint(c), newExport(c), newImport(c), newManifest(c))
 	add(root, groupServer, newPlan(c), newAudit(c), newNamespace(c))
 	add(root, groupSelf, newContext(c), newVersion(c))
 	root.SetHelpCommandGroupID(groupSelf)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"until":  untilCommand,
 			"many":   manyCommand,
 			"bytes":  bytesCommand,
+			"serve":  serveCommand,
 
 			"process": processCommand,
 		},
@@ -187,6 +190,20 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// serveCommand is "serve FOLDER": serves its files over HTTP, at the URL that it
+// sets as FILES; below /slow/ nothing is ever answered.
+func serveCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: serve FOLDER")
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	mux.HandleFunc("/slow/", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	server := httptest.NewServer(mux)
+	ts.Defer(server.Close)
+	ts.Setenv("FILES", server.URL)
 }
 
 // manyCommand is "many COUNT FILE": a document with that many flags.

@@ -21,6 +21,10 @@ import (
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/flagd"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/manifest"
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/ofrep"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/stream"
@@ -54,14 +58,21 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 		processes.Close()
 		return nil, err
 	}
-	metrics.Watch(b.store, hub.Streams, processes)
+	sets := effective.New(b.store, effective.Options{
+		MaxStreams: cfg.MaxStreams, Context: effective.Context{Values: cfg.ContextValues, FromHeader: cfg.ContextFromHeader},
+		Evaluated: processes.Evaluated,
+	})
+	metrics.Watch(b.store, hub.Streams, sets.Streams, processes)
 	f := &front{
-		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), draining: make(chan struct{}),
+		backend: b, hub: hub, processes: processes, peers: fleet.NewPeers(processes, self), sets: sets, draining: make(chan struct{}),
 	}
 	mux := http.NewServeMux()
 	services := f.mountRPC(mux, metrics, log)
+	f.mountCompat(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
+	mux.Handle(ofrep.Prefix, ofrep.New(ofrep.Options{Sets: f.sets, Origins: cfg.OFREPOrigins}))
+	mux.Handle("/openfeature/v0/", manifest.Handler(f.sets))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	if err := f.mountConsole(mux, services, log); err != nil {
 		hub.Close()
@@ -72,7 +83,13 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	hosts := authz.NewHosts(cfg.Listen, append(advertised(self), cfg.Hosts...))
+	names := append(advertised(self), cfg.Hosts...)
+	for _, addr := range cfg.MoreListen() {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+			names = append(names, host)
+		}
+	}
+	hosts := authz.NewHosts(cfg.Listen, names)
 	f.http = &http.Server{
 		Handler:           patient(hosts.Guard(authz.Identify(mux))),
 		Protocols:         protocols,
@@ -119,7 +136,7 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 		audit: &api.Audit{Store: b.store, Stopping: f.draining},
 		admin: &api.Admin{
 			Store: b.store, Now: now, Version: buildVersion(), StoreKind: b.kind, StartedAt: f.peers.Self().Info.GetStartedAt().AsTime(), Streams: f.hub.Streams,
-			PeerWarnings: f.peers.Warnings,
+			PeerWarnings: f.peers.Warnings, ComposedBytes: f.composedBytes,
 		},
 		fleet:       fleetService,
 		degradation: &api.Degradation{Store: b.store, Now: now, Usage: usageOf(fleetService)},
@@ -140,6 +157,7 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 		plimsollv1connect.AdminServiceName, plimsollv1connect.SyncServiceName, plimsollv1connect.FleetServiceName,
 		plimsollv1connect.DegradationServiceName,
 	}
+	names = append(names, flagd.Services...)
 	reflector := grpcreflect.NewStaticReflector(names...)
 	// Nobody but servers calls the peers' service, but they may ask whether it
 	// is there.
@@ -148,6 +166,23 @@ func (f *front) mountRPC(mux *http.ServeMux, metrics *telemetry.Metrics, log *sl
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	return native
+}
+
+// composedBytes is how large a namespace's set is as plain flagd JSON.
+func (f *front) composedBytes(ns string) (int, error) {
+	state, err := f.sets.Paced(ns)
+	if err != nil {
+		return 0, err
+	}
+	return len(state.Document().JSON), nil
+}
+
+// mountCompat mounts the faces of other protocols. Their calls wait for nothing,
+// so they have no deadline; and what their clients do wrong fills no log.
+func (f *front) mountCompat(mux *http.ServeMux, metrics *telemetry.Metrics, log *slog.Logger) {
+	flagd.New(f.sets).Mount(mux,
+		connect.WithInterceptors(metrics.Interceptor(slog.New(slog.DiscardHandler))),
+		connect.WithRecover(recovered(log)))
 }
 
 // usageOf is what the fleet's processes have reported of a namespace.

@@ -71,6 +71,13 @@ func (b *syncBuffer) String() string {
 func spawn(t testing.TB, dataDir string, args ...string) *process {
 	t.Helper()
 	p := launch(t, append([]string{"--data-dir", dataDir, "--listen", "127.0.0.1:0"}, args...)...)
+	p.awaitReady(t)
+	return p
+}
+
+// awaitReady waits until a launched server has said where it is.
+func (p *process) awaitReady(t testing.TB) {
+	t.Helper()
 	select {
 	case line, open := <-p.stdout:
 		url, ok := strings.CutPrefix(line, "ready ")
@@ -81,7 +88,6 @@ func spawn(t testing.TB, dataDir string, args ...string) *process {
 	case <-time.After(60 * time.Second):
 		t.Fatalf("the server was not ready within 60 s\n%s", p.stderr)
 	}
-	return p
 }
 
 func launch(t testing.TB, args ...string) *process {

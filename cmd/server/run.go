@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/config"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/demo"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/fleet"
@@ -50,6 +51,15 @@ func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 		return fmt.Errorf("listen on %s: %w; is another server running? choose another address with --listen", cfg.Listen, err)
 	}
 	defer func() { _ = listener.Close() }() // a second time after the HTTP server
+	more, err := listenMore(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, l := range more {
+			_ = l.Close()
+		}
+	}()
 	backend, err := openBackend(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -63,8 +73,10 @@ func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 		return err
 	}
 	defer front.close()
-	failed := make(chan error, 2)
-	work.Go(func() { failed <- front.http.Serve(listener) })
+	failed := make(chan error, 2+len(more))
+	for _, l := range append([]net.Listener{listener}, more...) {
+		work.Go(func() { failed <- front.http.Serve(l) })
+	}
 	front.peers.Join()
 	defer front.shutdown(log)
 	if cfg.AdminListen != "" {
@@ -87,6 +99,21 @@ func run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 	case err := <-backend.failed:
 		return fmt.Errorf("the embedded store ended: %w", err)
 	}
+}
+
+// listenMore takes the addresses that are served besides the main one.
+func listenMore(cfg config.Config) (more []net.Listener, err error) {
+	for flag, addr := range cfg.MoreListen() {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			for _, l := range more {
+				_ = l.Close()
+			}
+			return nil, fmt.Errorf("listen on %s for --%s: %w; choose another address, or leave it out", addr, flag, err)
+		}
+		more = append(more, l)
+	}
+	return more, nil
 }
 
 // identify is what this server says of itself to the others.
@@ -217,6 +244,7 @@ type front struct {
 	processes *fleet.Registry
 	peers     *fleet.Peers
 	console   *ui.Console
+	sets      *effective.Sets
 	draining  chan struct{}
 }
 
@@ -225,6 +253,7 @@ func (f *front) close() {
 	f.console.Close()
 	f.peers.Close()
 	f.hub.Close()
+	f.sets.Close()
 	f.processes.Close()
 }
 
@@ -234,6 +263,7 @@ func (f *front) shutdown(log *slog.Logger) {
 	f.peers.Leave()
 	close(f.draining)
 	f.hub.Drain()
+	f.sets.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := f.http.Shutdown(ctx); err != nil {

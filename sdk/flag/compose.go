@@ -23,6 +23,11 @@ func (s *Set) Compose(key string) (json string, ok bool) {
 	return string(s.appendFlag(nil, f)), true
 }
 
+// LargeComposed is from how many bytes of [Set.ComposeAll] on people should be
+// warned: gRPC clients, and flagd's providers are such, take 4 MiB a message by
+// default.
+const LargeComposed = 3584 << 10
+
 // ComposeAll is the effective set as one plain flagd document in map form, flags
 // sorted by key. It depends on nothing but the set.
 func (s *Set) ComposeAll() (document string) {
@@ -108,7 +113,7 @@ func (s *Set) appendFlag(b []byte, f *served) []byte {
 		b = s.appendShed(b, f, &tree, c)
 	} else if f.def.targeted {
 		b = append(b, `,"targeting":`...)
-		b = f.rule.appendText(b, f.def.text, tree.member("targeting"))
+		b = f.rule.appendText(b, f.def.text, tree.member("targeting"), true) // flagd wants an object
 	}
 	return append(b, '}')
 }
@@ -129,7 +134,7 @@ func (s *Set) appendShed(b []byte, f *served, tree *jsonNode, c composition) []b
 	b = appendQuoted(b, c.serve.name)
 	if f.def.targeted {
 		b = append(b, ',')
-		b = f.rule.appendText(b, f.def.text, tree.member("targeting"))
+		b = f.rule.appendText(b, f.def.text, tree.member("targeting"), false)
 	} else {
 		b = append(b, `,null`...)
 	}
@@ -138,8 +143,10 @@ func (s *Set) appendShed(b []byte, f *served, tree *jsonNode, c composition) []b
 
 // appendText writes the text that a program was compiled from with all it refers
 // to written out. Programs use only what was compiled before them, so it ends; and
-// it is as deep and as large as maxProgramDepth and maxProgramSize allow.
-func (p *program) appendText(b []byte, text string, n *jsonNode) []byte {
+// it is as deep and as large as maxProgramDepth and maxProgramSize allow. Where a
+// constant would be refused in the place of a reference to it, wrapped has those
+// of n, but not of its operations, written as operations that yield them.
+func (p *program) appendText(b []byte, text string, n *jsonNode, wrapped bool) []byte {
 	switch n.kind {
 	case jsonArray:
 		b = append(b, '[')
@@ -147,12 +154,12 @@ func (p *program) appendText(b []byte, text string, n *jsonNode) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = p.appendText(b, text, &n.items[i])
+			b = p.appendText(b, text, &n.items[i], wrapped)
 		}
 		return append(b, ']')
 	case jsonObject:
 		for i := range n.items {
-			return p.appendOperation(b, text, &n.items[i])
+			return p.appendOperation(b, text, &n.items[i], wrapped)
 		}
 		return append(b, "{}"...)
 	default:
@@ -160,20 +167,78 @@ func (p *program) appendText(b []byte, text string, n *jsonNode) []byte {
 	}
 }
 
-func (p *program) appendOperation(b []byte, text string, n *jsonNode) []byte {
-	var used *compiledRule
-	switch n.name {
-	case "$ref":
-		used = p.rule(evaluatorID(n.str))
-	case "segment":
-		used = p.rule(segmentID(n.str))
-	default:
+func (p *program) appendOperation(b []byte, text string, n *jsonNode, wrapped bool) []byte {
+	used, refers := p.referred(n)
+	switch {
+	case !refers:
 		b = append(appendQuoted(append(b, '{'), n.name), ':')
-		return append(p.appendText(b, text, n), '}')
-	}
-	if used == nil {
+		return append(p.appendArguments(b, text, n), '}')
+	case used == nil:
 		return append(b, "null"...)
 	}
 	tree, _ := parseJSON(used.rule.text)
-	return used.program.appendText(b, used.rule.text, &tree)
+	if wrapped && tree.kind != jsonObject {
+		b = append(append(b, `{"if":[true,`...), used.rule.text...)
+		return append(b, "]}"...)
+	}
+	return used.program.appendText(b, used.rule.text, &tree, wrapped)
+}
+
+// appendArguments writes the arguments of an operator, none of which its check
+// refuses: that looks at constants, and leaves what only yields them to
+// evaluation.
+func (p *program) appendArguments(b []byte, text string, n *jsonNode) []byte {
+	start := len(b)
+	b = p.appendText(b, text, n, false)
+	if p.hasConstant(n) && refuses(n.name, string(b[start:])) {
+		b = p.appendText(b[:start], text, n, true)
+	}
+	return b
+}
+
+// refuses tells whether an operator's check finds fault with its arguments.
+func refuses(name, args string) bool {
+	tree, _ := parseJSON(args)
+	tree.name = name
+	op, c := operators[name], checker{text: args}
+	c.arity(&tree, op)
+	if op.check != nil {
+		op.check(&c, &tree)
+	}
+	return len(c.faults.Errors()) > 0
+}
+
+// hasConstant tells whether a reference to a constant stands in n, outside of its
+// operations.
+func (p *program) hasConstant(n *jsonNode) bool {
+	switch n.kind {
+	case jsonArray:
+		for i := range n.items {
+			if p.hasConstant(&n.items[i]) {
+				return true
+			}
+		}
+	case jsonObject:
+		if len(n.items) != 1 {
+			return false
+		}
+		if used, refers := p.referred(&n.items[0]); refers && used != nil {
+			tree, _ := parseJSON(used.rule.text)
+			return tree.kind != jsonObject || used.program.hasConstant(&tree)
+		}
+	}
+	return false
+}
+
+// referred is the rule that a reference leads to, nil if to none; and whether n is
+// a reference at all.
+func (p *program) referred(n *jsonNode) (used *compiledRule, refers bool) {
+	switch n.name {
+	case "$ref":
+		return p.rule(evaluatorID(n.str)), true
+	case "segment":
+		return p.rule(segmentID(n.str)), true
+	default:
+		return nil, false
+	}
 }

@@ -55,6 +55,51 @@ func TestComposedAgrees(t *testing.T) {
 	})
 }
 
+// A constant that a rule of its own yields may stand where the same constant,
+// written out, is refused: what is composed is taken all the same, and serves the
+// same.
+func TestComposedConstants(t *testing.T) {
+	rules := map[string]string{
+		"number": `7`, "text": `"on"`, "nothing": `null`, "truth": `true`, "path": `"$flagd.nowhere"`, "version": `"no version"`,
+		"chain": `{"$ref":"number"}`,
+	}
+	var evaluators []Source
+	for name, text := range rules {
+		evaluators = append(evaluators, Source{name, text})
+	}
+	ref := func(name string) string { return `{"$ref":"` + name + `"}` }
+	for _, rule := range []string{
+		ref("text"), ref("number"), ref("nothing"), ref("truth"),
+		`{"if":[{"starts_with":[` + ref("number") + `,"x"]},"on","off"]}`,
+		`{"if":[{"ends_with":["x",` + ref("chain") + `]},"on","off"]}`,
+		`{"if":[{"starts_with":` + ref("text") + `},"on","off"]}`,
+		`{"if":[{"sem_ver":["1.0.0",` + ref("text") + `,"1.0.0"]},"on","off"]}`,
+		`{"if":[{"sem_ver":[` + ref("version") + `,"=",` + ref("truth") + `]},"on","off"]}`,
+		`{"if":[{"sem_ver":` + ref("version") + `},"on","off"]}`,
+		`{"if":[{"var":` + ref("path") + `},"on","off"]}`,
+		`{"if":[{"var":[` + ref("path") + `,1]},"on","off"]}`,
+		`{"fractional":[["on",` + ref("text") + `],["off",1]]}`,
+		`{"fractional":[` + ref("number") + `,["on",` + ref("number") + `],[` + ref("text") + `,1]]}`,
+		`{"fractional":["x",` + ref("number") + `,["on",1]]}`,
+		`{"fractional":` + ref("text") + `}`,
+		`{"if":[{"substr":` + ref("text") + `},"on","off"]}`,
+		`{"if":[{"-":` + ref("number") + `},"on","off"]}`,
+	} {
+		source := Source{"f", `{"state":"ENABLED","variants":{"on":1,"off":2,"7":3,"true":4},"defaultVariant":"off","targeting":` + rule + `,"degradation":{"tier":"optional","degradedVariant":"7"}}`}
+		for _, level := range []degrade.Level{0, 400_000} {
+			s := setWith(t, Update{Flags: []Source{source}, Evaluators: evaluators, Level: &degrade.LevelState{Auto: level, Seed: "5eed"}})
+			plain := recompose(t, s)
+			for i := range 20 {
+				ctx := map[string]any{targetingKey: targetingKeyAt(i)}
+				if want, got := s.Any("f", ctx), plain.Any("f", ctx); got.Variant != want.Variant || got.ErrorCode != want.ErrorCode {
+					text, _ := s.Compose("f")
+					t.Errorf("%s at level %d: %q %s natively, %q %s composed\n%s", rule, level, want.Variant, want.ErrorCode, got.Variant, got.ErrorCode, text)
+				}
+			}
+		}
+	}
+}
+
 // Raising the level never un-sheds anyone, and rank 0 is never shed.
 func TestSheddingIsMonotone(t *testing.T) {
 	flagOf := func(tier string) Source {

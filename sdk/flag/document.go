@@ -297,3 +297,19 @@ func loopText(loop []string, from int) string {
 	}
 	return strings.Join(append(labels, ruleLabel(loop[from])), " → ")
 }
+
+// Update is the document as the whole state of a set, in which rules bucket by a
+// generation.
+func (d *Document) Update(bucketing Bucketing) Update {
+	u := Update{Reset: true, Settings: &Settings{Bucketing: bucketing, Metadata: d.Metadata}}
+	for _, f := range d.Flags {
+		u.Flags = append(u.Flags, Source{Key: f.Key(), JSON: f.JSON()})
+	}
+	for _, r := range d.Evaluators {
+		u.Evaluators = append(u.Evaluators, Source{Key: r.Name(), JSON: r.JSON()})
+	}
+	for _, r := range d.Segments {
+		u.Segments = append(u.Segments, Source{Key: r.Name(), JSON: r.JSON()})
+	}
+	return u
+}

@@ -205,6 +205,9 @@ func (c *checker) fractionalWeight(n *jsonNode) int64 {
 
 // checkAffix refuses constants that are no text: the result would always be null.
 func checkAffix(c *checker, args *jsonNode) {
+	if args.kind != jsonArray {
+		return // one that may yield both
+	}
 	for i := range args.items {
 		if item := &args.items[i]; item.kind != jsonString && item.kind != jsonObject {
 			c.pushIndex(i)

@@ -113,3 +113,7 @@ func (s *Set) changedByView(old *Set, changed map[string]struct{}) {
 		}
 	})
 }
+
+// Metadata is the set's own metadata, which answers have under that of their
+// flag. It is shared and must not be changed; nil without any.
+func (s *Set) Metadata() map[string]any { return s.view.base.m }

@@ -399,7 +399,10 @@ type GetStatusResponse struct {
 	// How many overrides are in force now.
 	OverrideCount uint32 `protobuf:"varint,11,opt,name=override_count,json=overrideCount,proto3" json:"override_count,omitempty"`
 	// Size of the store's backend, in bytes.
-	StoreBytes    int64 `protobuf:"varint,12,opt,name=store_bytes,json=storeBytes,proto3" json:"store_bytes,omitempty"`
+	StoreBytes int64 `protobuf:"varint,12,opt,name=store_bytes,json=storeBytes,proto3" json:"store_bytes,omitempty"`
+	// Size of the namespace's effective set as plain flagd JSON, in bytes: what
+	// flagd providers that evaluate in process are sent as one message.
+	ComposedBytes int64 `protobuf:"varint,13,opt,name=composed_bytes,json=composedBytes,proto3" json:"composed_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -518,6 +521,13 @@ func (x *GetStatusResponse) GetStoreBytes() int64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetComposedBytes() int64 {
+	if x != nil {
+		return x.ComposedBytes
+	}
+	return 0
+}
+
 var File_plimsoll_v1_admin_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_admin_proto_rawDesc = "" +
@@ -541,7 +551,7 @@ const file_plimsoll_v1_admin_proto_rawDesc = "" +
 	"\x17DeleteNamespaceResponse\x121\n" +
 	"\x06change\x18\x01 \x01(\v2\x19.plimsoll.v1.ChangeResultR\x06change\"9\n" +
 	"\x10GetStatusRequest\x12%\n" +
-	"\tnamespace\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\tnamespace\"\xf6\x03\n" +
+	"\tnamespace\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\tnamespace\"\x9d\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\n" +
@@ -558,7 +568,8 @@ const file_plimsoll_v1_admin_proto_rawDesc = "" +
 	" \x01(\rR\x0flevelMillionths\x12%\n" +
 	"\x0eoverride_count\x18\v \x01(\rR\roverrideCount\x12\x1f\n" +
 	"\vstore_bytes\x18\f \x01(\x03R\n" +
-	"storeBytes2\xfb\x02\n" +
+	"storeBytes\x12%\n" +
+	"\x0ecomposed_bytes\x18\r \x01(\x03R\rcomposedBytes2\xfb\x02\n" +
 	"\fAdminService\x12\\\n" +
 	"\x0fCreateNamespace\x12#.plimsoll.v1.CreateNamespaceRequest\x1a$.plimsoll.v1.CreateNamespaceResponse\x12^\n" +
 	"\x0eListNamespaces\x12\".plimsoll.v1.ListNamespacesRequest\x1a#.plimsoll.v1.ListNamespacesResponse\"\x03\x90\x02\x01\x12\\\n" +

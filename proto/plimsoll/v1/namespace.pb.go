@@ -87,7 +87,11 @@ type Settings struct {
 	// The generation of fractional that evaluates this namespace's rules.
 	Bucketing Bucketing `protobuf:"varint,1,opt,name=bucketing,proto3,enum=plimsoll.v1.Bucketing" json:"bucketing,omitempty"`
 	// What the namespace is for.
-	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// Further names by which flagd's selectors may pick the namespace, such as a
+	// source that clients have asked for so far. Each is free of control
+	// characters, and names no other namespace.
+	Aliases       []string `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +138,13 @@ func (x *Settings) GetDescription() string {
 		return x.Description
 	}
 	return ""
+}
+
+func (x *Settings) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
 }
 
 // Namespace is an isolated set of flags.
@@ -222,10 +233,11 @@ var File_plimsoll_v1_namespace_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_namespace_proto_rawDesc = "" +
 	"\n" +
-	"\x1bplimsoll/v1/namespace.proto\x12\vplimsoll.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"v\n" +
+	"\x1bplimsoll/v1/namespace.proto\x12\vplimsoll.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x01\n" +
 	"\bSettings\x12>\n" +
 	"\tbucketing\x18\x01 \x01(\x0e2\x16.plimsoll.v1.BucketingB\b\xbaH\x05\x82\x01\x02\x10\x01R\tbucketing\x12*\n" +
-	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\"\xc8\x01\n" +
+	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\x12B\n" +
+	"\aaliases\x18\x03 \x03(\tB(\xbaH%\x92\x01\"\x10\x10\x18\x01\"\x1cr\x1a\x10\x01(\x80\x022\x13^[^\\x00-\\x1f\\x7f]+$R\aaliases\"\xc8\x01\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\bsettings\x18\x02 \x01(\v2\x15.plimsoll.v1.SettingsR\bsettings\x12\x1d\n" +

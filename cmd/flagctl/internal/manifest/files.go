@@ -30,8 +30,8 @@ func open(paths []string, stdin io.Reader) ([]source, error) {
 			return nil, errors.New("- (standard input) is named twice")
 		}
 		usedStdin = true
-		text, err := readLimited(stdin)
-		out = append(out, source{stdinName, text, err})
+		text, err := readLimited(stdin, maxFile)
+		out = append(out, source{name: stdinName, text: text, err: err})
 	}
 	return out, nil
 }
@@ -74,8 +74,8 @@ func readFile(name string) source {
 		return source{name: name, err: cause(err)}
 	}
 	defer func() { _ = f.Close() }() // only read from
-	text, err := readLimited(f)
-	return source{name, text, err}
+	text, err := readLimited(f, maxFile)
+	return source{name: name, kind: strings.ToLower(filepath.Ext(name)), text: text, err: err}
 }
 
 // cause leaves out of an error which call it was and on which path.
@@ -87,13 +87,13 @@ func cause(err error) error {
 	return err
 }
 
-func readLimited(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, cause(err)
 	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("it is larger than %d MiB: split it", maxFile>>20)
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("it is larger than %d MiB: split it", limit>>20)
 	}
 	return text, nil
 }

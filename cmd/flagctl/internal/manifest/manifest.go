@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -261,6 +260,7 @@ func invalidUTF8(text []byte) int {
 // source is the text of one file, or why it cannot be read.
 type source struct {
 	name string
+	kind string // the ending of its name, in lower case
 	text []byte
 	err  error
 }
@@ -269,7 +269,7 @@ type source struct {
 // say, by what it begins with. JSON under a name of YAML is read as JSON, which
 // is quicker and means the same.
 func (s source) isJSON() bool {
-	switch strings.ToLower(filepath.Ext(s.name)) {
+	switch s.kind {
 	case ".json":
 		return true
 	case ".yaml", ".yml":

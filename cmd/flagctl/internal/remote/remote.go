@@ -42,6 +42,8 @@ type Client struct {
 	Degradation plimsollv1connect.DegradationServiceClient
 
 	target Target
+	http   *http.Client
+	base   string // of all paths
 }
 
 // maxAnswer bounds what is read of one message: a whole namespace, exported.
@@ -77,7 +79,7 @@ func New(t Target) *Client {
 
 		Degradation: plimsollv1connect.NewDegradationServiceClient(httpClient, base, opts...),
 
-		target: t,
+		target: t, http: httpClient, base: base,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
 
@@ -22,6 +23,8 @@ type Admin struct {
 	StartedAt          time.Time
 	// Streams counts the watch streams that are open.
 	Streams func() int
+	// ComposedBytes is how large a namespace's set is as plain flagd JSON.
+	ComposedBytes func(namespace string) (int, error)
 	// PeerWarnings tell of other servers that could not be reached.
 	PeerWarnings func() []string
 }
@@ -97,6 +100,13 @@ func (a *Admin) GetStatus(ctx context.Context, req *connect.Request[plimsollv1.G
 	out.Warnings = append(out.Warnings, a.PeerWarnings()...)
 	for _, p := range set.Problems() {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("flag %q cannot be compiled, its last good version is served: %v", p.Key, p.Faults))
+	}
+	if size, err := a.ComposedBytes(snap.Namespace()); err == nil {
+		out.ComposedBytes = int64(size)
+		if size >= flag.LargeComposed {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("namespace %s has %.1f MiB as flagd JSON, and flagd providers that evaluate in process take 4 MiB by default: raise their limit, or split the namespace",
+				snap.Namespace(), float64(size)/(1<<20)))
+		}
 	}
 	sizeCtx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

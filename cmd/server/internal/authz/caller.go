@@ -102,10 +102,44 @@ func printable(s string) string {
 // field of the message, or the default. A header that contradicts the field is
 // PERMISSION_DENIED, but for the selector header, which wins.
 func (c Caller) Namespace(field string) (string, error) {
+	return c.Select(field, func(name string) string { return name })
+}
+
+// Select is Namespace for the protocols of others, where the field may be a
+// selector as the header is: NAME, flagSetId=NAME or source=NAME. of is the
+// namespace that has a name or alias; "" if none does.
+func (c Caller) Select(field string, of func(string) string) (string, error) {
+	name, err := c.named(selected(field))
+	if err != nil {
+		return "", err
+	}
+	if ns := of(name); ns != "" {
+		name = ns
+	}
+	if err := store.CheckNamespace(name); err != nil {
+		return "", connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	return name, nil
+}
+
+// selected is what a selector selects by.
+func selected(selector string) string {
+	selector = strings.TrimSpace(selector)
+	for _, by := range [...]string{"flagSetId=", "source="} {
+		if name, ok := strings.CutPrefix(selector, by); ok {
+			return name
+		}
+	}
+	return selector
+}
+
+// named is the name that a request gives its namespace.
+func (c Caller) named(field string) (string, error) {
 	name := store.DefaultNamespace
+	selector := selected(c.selector)
 	switch {
-	case c.selector != "":
-		name = c.selector
+	case selector != "":
+		name = selector
 	case field != "" && c.header != "" && field != c.header:
 		return "", connect.NewError(connect.CodePermissionDenied,
 			fmt.Errorf("the request names namespace %q, and its header %s names %q", field, HeaderNamespace, c.header))
@@ -113,9 +147,6 @@ func (c Caller) Namespace(field string) (string, error) {
 		name = field
 	case c.header != "":
 		name = c.header
-	}
-	if err := store.CheckNamespace(name); err != nil {
-		return "", connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	return name, nil
 }

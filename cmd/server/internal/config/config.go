@@ -13,6 +13,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/ofrep"
 )
 
 // Config is what a server is started with.
@@ -45,8 +48,18 @@ type Config struct {
 	Zone string
 	// LogFormat is text or json; LogLevel debug, info, warn or error.
 	LogFormat, LogLevel string
-	// MaxStreams bounds the watch streams.
+	// MaxStreams bounds the watch streams, and as many of other protocols.
 	MaxStreams int
+	// FlagdSyncListen and OFREPListen are further addresses of the same
+	// listener, for clients that use their protocol's own port; empty: none.
+	FlagdSyncListen, OFREPListen string
+	// ContextValues are added to every evaluation context of flagd and OFREP
+	// clients.
+	ContextValues map[string]string
+	// ContextFromHeader are the names in that context of request headers.
+	ContextFromHeader map[string]string
+	// OFREPOrigins are the origins whose pages may ask for evaluations over OFREP.
+	OFREPOrigins []string
 }
 
 const fileFlag = "config"
@@ -74,7 +87,12 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Zone, "zone", "", "zone in which this server runs, as told to operators")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
-	fs.IntVar(&c.MaxStreams, "max-streams", 20_000, "watch streams at once")
+	fs.IntVar(&c.MaxStreams, "max-streams", 20_000, "watch streams at once, and as many streams of flagd's and OFREP's clients")
+	fs.StringVar(&c.FlagdSyncListen, "flagd-sync-listen", "", "further `address` to serve on, such as 127.0.0.1:8015, for flagd providers that evaluate in process; empty: none")
+	fs.StringVar(&c.OFREPListen, "ofrep-listen", "", "further `address` to serve on, such as 127.0.0.1:8016, for OFREP clients; empty: none")
+	fs.StringToStringVar(&c.ContextValues, "context-value", nil, "`key=value` to add to the evaluation context of every flagd and OFREP client")
+	fs.StringToStringVar(&c.ContextFromHeader, "context-from-header", nil, "`Header=key`: add a request header to the context of flagd and OFREP clients")
+	fs.StringSliceVar(&c.OFREPOrigins, "ofrep-cors-origin", nil, "`origins` whose pages may evaluate flags over OFREP, such as https://shop.example; * for all; empty: none but this server's own")
 	fs.String(fileFlag, "", "YAML `file` with any of these settings")
 }
 
@@ -153,8 +171,10 @@ func readFile(path string) (map[string]string, error) {
 func (c *Config) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for _, l := range []struct{ flag, addr string }{{"listen", c.Listen}, {"admin-listen", c.AdminListen}} {
-		if l.addr == "" && l.flag == "admin-listen" {
+	for _, l := range []struct{ flag, addr string }{
+		{"listen", c.Listen}, {"admin-listen", c.AdminListen}, {"flagd-sync-listen", c.FlagdSyncListen}, {"ofrep-listen", c.OFREPListen},
+	} {
+		if l.addr == "" && l.flag != "listen" {
 			continue
 		}
 		host, _, err := net.SplitHostPort(l.addr)
@@ -192,6 +212,21 @@ func (c *Config) check() error {
 	if c.MaxStreams < 1 {
 		bad("--max-streams %d: at least 1", c.MaxStreams)
 	}
+	for _, origin := range c.OFREPOrigins {
+		if err := ofrep.CheckOrigin(origin); err != nil {
+			bad("--ofrep-cors-origin: %w", err)
+		}
+	}
+	for name := range c.ContextValues {
+		if name == "" {
+			bad("--context-value: a value has no key; say key=value")
+		}
+	}
+	for header, name := range c.ContextFromHeader {
+		if !httpguts.ValidHeaderFieldName(header) || name == "" {
+			bad("--context-from-header %s=%s is not a header and a key such as X-Region=region", header, name)
+		}
+	}
 	if c.DataDir == "" {
 		bad("--data-dir is empty")
 	}
@@ -205,6 +240,18 @@ func (c *Config) check() error {
 		bad("--etcd-user and --etcd-password-file go together")
 	}
 	return errors.Join(errs...)
+}
+
+// MoreListen are the addresses to serve on besides Listen, by the flag that
+// says so.
+func (c *Config) MoreListen() map[string]string {
+	more := make(map[string]string)
+	for flag, addr := range map[string]string{"flagd-sync-listen": c.FlagdSyncListen, "ofrep-listen": c.OFREPListen} {
+		if addr != "" {
+			more[flag] = addr
+		}
+	}
+	return more
 }
 
 // AdvertiseURL is the URL at which other servers reach one that listens at

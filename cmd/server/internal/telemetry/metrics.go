@@ -107,18 +107,19 @@ func (m *Metrics) Interceptor(log *slog.Logger) connect.Interceptor {
 
 // Watch adds what can be read from the store, the hub and the registry of
 // processes at any time.
-func (m *Metrics) Watch(s *store.Store, streams func() int, processes *fleet.Registry) {
-	m.Registry.MustRegister(&state{store: s, streams: streams}, &processState{processes})
+func (m *Metrics) Watch(s *store.Store, streams, foreign func() int, processes *fleet.Registry) {
+	m.Registry.MustRegister(&state{store: s, streams: streams, foreign: foreign}, &processState{processes})
 }
 
 // state reads gauges when they are asked for.
 type state struct {
-	store   *store.Store
-	streams func() int
+	store            *store.Store
+	streams, foreign func() int
 }
 
 var (
 	descStreams   = prometheus.NewDesc("plimsoll_streams", "Watch streams that are open.", nil, nil)
+	descForeign   = prometheus.NewDesc("plimsoll_foreign_streams", "Streams of flagd's and OFREP's clients that are open.", nil, nil)
 	descConfirmed = prometheus.NewDesc("plimsoll_store_confirmed_age_seconds", "How long ago etcd last confirmed this server's state.", nil, nil)
 	descWritable  = prometheus.NewDesc("plimsoll_store_writable", "1 while changes can be made, 0 while they are refused.", nil, nil)
 	descRevision  = prometheus.NewDesc("plimsoll_namespace_revision", "Revision of a namespace on this server.", []string{"namespace"}, nil)
@@ -127,7 +128,7 @@ var (
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descStreams, descConfirmed, descWritable, descRevision, descFlags, descLevel} {
+	for _, d := range []*prometheus.Desc{descStreams, descForeign, descConfirmed, descWritable, descRevision, descFlags, descLevel} {
 		ch <- d
 	}
 }
@@ -138,6 +139,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	}
 	health := s.store.Health()
 	gauge(descStreams, float64(s.streams()))
+	gauge(descForeign, float64(s.foreign()))
 	if health.ConfirmedAge >= 0 {
 		gauge(descConfirmed, health.ConfirmedAge.Seconds())
 	}

@@ -1,0 +1,121 @@
+package ofrep
+
+import (
+	"crypto/sha256"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
+)
+
+// face is a state with what answers need of it beyond the set. It is immutable
+// but for its listing, which is made when first asked for.
+type face struct {
+	*effective.State
+	version version
+	digest  [sha256.Size]byte
+
+	once sync.Once
+	list listing
+}
+
+// listing is what bulk answers of a state have in common.
+type listing struct {
+	entries []entry
+	timed   bool // answers may change with the time of day
+}
+
+// entry is a flag in bulk answers.
+type entry struct {
+	key   string
+	known atomic.Pointer[[]known]
+}
+
+// known is an answer that was given before, with its text. While it is kept, no
+// other map can have the address of its metadata.
+type known struct {
+	variant  string
+	reason   flag.Reason
+	metadata map[string]any
+	at       uintptr // address of the metadata
+	text     string
+}
+
+// maxKnown is how many answers of a flag are kept.
+const maxKnown = 8
+
+// append appends the answer of the flag.
+func (e *entry) append(b []byte, r *flag.Result[string]) []byte {
+	if r.ErrorCode != "" {
+		return appendAnswer(appendString(append(b, `{"key":`...), e.key), r, "")
+	}
+	at := reflect.ValueOf(r.Metadata).Pointer()
+	var list []known
+	if p := e.known.Load(); p != nil {
+		list = *p
+	}
+	for i := range list {
+		if k := &list[i]; k.at == at && k.variant == r.Variant && k.reason == r.Reason {
+			return append(b, k.text...)
+		}
+	}
+	metadata := ""
+	if len(r.Metadata) > 0 {
+		metadata = string(appendMetadata(nil, r.Metadata))
+	}
+	begin := len(b)
+	b = appendAnswer(appendString(append(b, `{"key":`...), e.key), r, metadata)
+	if len(list) < maxKnown {
+		more := append(slices.Clone(list), known{r.Variant, r.Reason, r.Metadata, at, string(b[begin:])})
+		e.known.Store(&more)
+	}
+	return b
+}
+
+// listed makes the listing.
+func (f *face) listed() *listing {
+	f.once.Do(func() {
+		keys := f.Flags.AllKeys()
+		f.list.entries = make([]entry, len(keys))
+		for i, key := range keys {
+			f.list.entries[i].key = key
+		}
+		f.list.timed = f.Flags.TellsTime()
+	})
+	return &f.list
+}
+
+// faces keeps the face of each namespace that was asked for last.
+type faces struct {
+	mu sync.RWMutex
+	by map[string]*face
+}
+
+// of is the face of a state.
+func (f *faces) of(s *effective.State) *face {
+	f.mu.RLock()
+	known := f.by[s.Namespace]
+	f.mu.RUnlock()
+	if known != nil && known.State == s {
+		return known
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known = f.by[s.Namespace]; known != nil && known.State == s {
+		return known
+	}
+	made := &face{State: s, version: versionOf(s.Position, s.Lapsed)}
+	made.digest = made.version.digest(s.Namespace)
+	f.by[s.Namespace] = made
+	return made
+}
+
+// drop forgets a namespace that is gone.
+func (f *faces) drop(ns string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.by, ns)
+}
