@@ -83,6 +83,7 @@ const bucket = 100 * time.Millisecond
 type tally struct {
 	offered, good, refused [tiers]atomic.Int64
 	series                 [tiers][]atomic.Int64 // good, by bucket
+	came                   []atomic.Int64        // the first tier's requests, by bucket
 }
 
 // A client's open loop is a phase after another: a rate, for each tier's share,
@@ -106,7 +107,7 @@ func (c *client) send(seed uint64, from time.Duration, phases ...phase) *tally {
 	for _, p := range phases {
 		all += p.long
 	}
-	t := &tally{}
+	t := &tally{came: make([]atomic.Int64, all/bucket+1)}
 	for i := range t.series {
 		t.series[i] = make([]atomic.Int64, all/bucket+1)
 	}
@@ -145,6 +146,9 @@ func (c *client) send(seed uint64, from time.Duration, phases ...phase) *tally {
 }
 
 func (t *tally) answered(now, due, from time.Duration, tier int, status uint8) {
+	if tier == 0 {
+		t.came[due/bucket].Add(1)
+	}
 	good := status == statusServed && now < due+inTime
 	if good {
 		t.series[tier][due/bucket].Add(1)

@@ -136,8 +136,7 @@ func step(servers map[string]*child, full float64, svg string) error {
 			phase{rate: 10 * nominal, shares: equal, long: during},
 			phase{rate: 0.5 * nominal, shares: equal, long: after})
 		runs = append(runs, t)
-		// Up: of what the first tier could have had, which is all; down: of what it offers.
-		up, down := t.lost(before, during, full), t.lost(before+during, after, nominal/8)
+		up, down := t.lost(before, during, full), t.lost(before+during, after, full)
 		fmt.Printf("| %s | %.0f ms | %.0f ms |\n", name, up, down)
 	}
 	if svg == "" {
@@ -146,12 +145,14 @@ func step(servers map[string]*child, full float64, svg string) error {
 	return os.WriteFile(svg, []byte(chart(controllers, runs, full)), 0o644) //nolint:gosec // a picture for the documents
 }
 
-// lost is how much of the first tier's goodput is missing in a stretch of time,
-// in milliseconds of what it could have been.
-func (t *tally) lost(from, long time.Duration, could float64) float64 {
-	var good int64
+// lost is how much of the first tier's goodput is missing in a stretch of time, in
+// milliseconds of what it could have had: all that came, up to the capacity.
+func (t *tally) lost(from, long time.Duration, full float64) float64 {
+	var good, came float64
 	for i := from / bucket; i < (from+long)/bucket; i++ {
-		good += t.series[0][i].Load()
+		good += float64(t.series[0][i].Load())
+		came += float64(t.came[i].Load())
 	}
-	return (could*long.Seconds() - float64(good)) / could * 1000
+	could := min(came, full*long.Seconds())
+	return (could - good) / could * float64(long.Milliseconds())
 }

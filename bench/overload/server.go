@@ -101,7 +101,10 @@ func (b *backend) answer(f frame, admit controller) uint8 {
 	case opBare:
 		b.work()
 	default:
-		end, err := admit(context.Background(), int(min(f.tier, tiers-1)), strconv.FormatUint(f.value, 10))
+		// Callers say how long they wait, as RPCs do.
+		ctx, cancel := context.WithTimeout(context.Background(), inTime)
+		defer cancel()
+		end, err := admit(ctx, int(min(f.tier, tiers-1)), strconv.FormatUint(f.value, 10))
 		if err != nil {
 			return statusRefused
 		}

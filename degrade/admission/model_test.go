@@ -75,7 +75,7 @@ func TestModels(t *testing.T) {
 			long, settle := k.times(measuring/k.slots), k.times(settling)
 			inBubble(t, k.kind, seed, func(t *testing.T, r *run) {
 				r.load(0.8, quarter, settle)
-				if f := r.measure(0.8, quarter, long); f.refused > k.refused8+k.within {
+				if f := r.measure(0.8, quarter, 4*long); f.refused > k.refused8+k.within {
 					t.Errorf("0.8×: %.1f %% refused, want %.1f", f.refused, k.refused8)
 				}
 			})
@@ -114,11 +114,11 @@ func TestModels(t *testing.T) {
 				atLeast(t, "flood of the last tier, first tier", 100-f.tierRefused[0], 100, k.within)
 			})
 			inBubble(t, k.kind, seed, func(t *testing.T, r *run) {
-				f := r.measure(10, quarter, 2*long)
+				f := r.measure(10, quarter, max(2*long, 2*time.Second))
 				atLeast(t, "cold start at 10×", f.total, k.cold, k.within)
 			})
 			inBubble(t, k.kind, seed, func(t *testing.T, r *run) {
-				f := r.measure(1.4, quarter, 2*long)
+				f := r.measure(1.4, quarter, max(2*long, 2*time.Second))
 				atLeast(t, "cold start at 1.4×", f.total, min(k.cold, k.total1), k.within)
 			})
 		})
