@@ -65,8 +65,18 @@ type fleetState struct {
 	processes []process // by service and instance
 	// services and zones are those of the processes, sorted.
 	services, zones []string
+	// asked is when they were asked for.
+	asked time.Time
 	// trouble is why the processes could not be asked for; "": they were.
 	trouble string
+}
+
+// freshUntil is until when it does not pay to ask again.
+func (f *fleetState) freshUntil() time.Time {
+	if f == nil {
+		return time.Time{}
+	}
+	return f.asked.Add(time.Duration(len(f.processes)) * time.Second / fleetPace)
 }
 
 // watched tells whether somebody looks at a page of a topic. The caller holds
@@ -93,14 +103,14 @@ func (rm *room) askProcesses(ctx context.Context, v *View) bool {
 
 // readProcesses reads the whole fleet of a namespace.
 func (c *Console) readProcesses(ctx context.Context, ns string, before *fleetState) *fleetState {
-	f := new(fleetState)
 	now := c.Now()
+	f := &fleetState{asked: now}
 	for token := ""; len(f.processes) < maxProcesses; {
 		got, err := call(ctx, c, c.Fleet.ListClients, &plimsollv1.ListClientsRequest{Namespace: ns, PageSize: processPage, PageToken: token})
 		if err != nil {
 			if before != nil {
 				old := *before
-				f = &old
+				f, old.asked = &old, now
 			}
 			f.trouble = "The servers could not be asked for their processes: " + explain(err).Message
 			return f
@@ -295,10 +305,10 @@ func fleetPage(ctx context.Context, q *request) {
 	f := fleetFilterOf(q.r.URL.Query())
 	q.expect(f.topic())
 	// The room asks the fleet only while somebody looks at it.
+	start := q.c.Now()
+	q.room.processesWanted.Store(true)
 	q.room.touch()
-	q.view = q.room.wait(ctx, fleetWait, func(v *View) bool {
-		return v.Processes != nil && q.c.Now().UnixMilli() < q.room.processesUntil.Load()
-	})
+	q.view = q.room.wait(ctx, fleetWait, func(v *View) bool { return !v.Processes.freshUntil().Before(start) })
 	q.render(ctx, http.StatusOK, frame{Title: "Fleet", Nav: "fleet", Topic: f.topic()}, fleetContent(q.view, f))
 }
 

@@ -51,9 +51,8 @@ type room struct {
 	// confirmed is how long ago etcd confirmed the server's state, in
 	// nanoseconds, when it was last asked.
 	confirmed atomic.Int64
-	// processesUntil is until when the processes of the newest view are fresh, in
-	// milliseconds since 1970: they are asked for again before.
-	processesUntil atomic.Int64
+	// processesWanted: a page waits for the processes of the fleet.
+	processesWanted atomic.Bool
 
 	// wired is what the failure map is made from, as of the last time that
 	// somebody looked at it.
@@ -299,11 +298,11 @@ func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 			rm.confirmed.Store(int64(next.Status.GetConfirmedAge().AsDuration()))
 		}
 	}
-	if fleet && !now.Before(asked.processes) {
-		stale := now.UnixMilli() >= rm.processesUntil.Load() // somebody may wait for the answer
-		moved = rm.askProcesses(ctx, &next) || stale || moved
-		asked.processes = now.Add(max(fleetPause, time.Duration(len(next.Processes.processes))*time.Second/fleetPace))
-		rm.processesUntil.Store(asked.processes.Add(fleetPause).UnixMilli())
+	wanted := fleet && rm.processesWanted.Load() && !now.Before(next.Processes.freshUntil())
+	if wanted || (fleet && !now.Before(asked.processes)) {
+		rm.processesWanted.Store(false)
+		moved = rm.askProcesses(ctx, &next) || wanted || moved // the view wakes those who wait
+		asked.processes = now.Add(max(fleetPause, next.Processes.freshUntil().Sub(now)))
 	}
 	if now.Sub(asked.usage) >= usagePause {
 		asked.usage = now

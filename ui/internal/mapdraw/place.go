@@ -20,6 +20,8 @@ const (
 	// maxLayers bounds how wide a drawing gets; deeper dependencies share the
 	// leftmost layer.
 	maxLayers = 5
+	// crowd is from how many nodes on a layer is spread evenly.
+	crowd = 15
 	// sweeps is how often the layers are ordered by their neighbours; the order
 	// hardly changes after that.
 	sweeps = 6
@@ -208,13 +210,18 @@ func (l *layout) finish() Drawing {
 }
 
 // spread moves a layer's nodes towards the middle of what needs them, in their
-// order, as far apart as they have to be and no further down than height.
+// order, as far apart as they have to be and no further down than height. Many
+// nodes would gather in the middle of a tall drawing, and leave its top empty:
+// they are spread evenly.
 func (l *layout) spread(column []int, height float64) {
 	below := height - margin - boxHeight
 	for i, n := range column {
 		want := l.nodes[n].Y
 		if m, ok := l.barycentre(l.out[n]); ok {
 			want = m
+		}
+		if len(column) >= crowd {
+			want = margin + headHeight + (below-margin-headHeight)*float64(i)/float64(len(column)-1)
 		}
 		if i > 0 {
 			want = max(want, l.nodes[column[i-1]].Y+rowHeight)
