@@ -219,7 +219,9 @@ func (w *walk) startServer(lines int) []string {
 	w.t.Helper()
 	w.server = w.start(exec.Command(filepath.Join(w.bin, "server"), "--demo", "--listen", w.address))
 	printed := w.server.lines(w.t, lines)
-	printed[0] = strings.ReplaceAll(printed[0], w.address, "127.0.0.1:8013")
+	for i, line := range printed {
+		printed[i] = strings.ReplaceAll(line, w.address, "127.0.0.1:8013")
+	}
 	return printed
 }
 
