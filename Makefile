@@ -90,6 +90,10 @@ bench: $(TOOLS)/benchstat ## Measure the product and its peers, and print median
 bench-fanout: ## Measure a change on its way to 1 000 to 10 000 streams, beside a bare server (4 minutes)
 	go test -run '^$$' -bench '^Benchmark(Fanout|Reports)$$' -benchtime 1x -timeout 30m ./cmd/server
 
+.PHONY: bench-overload
+bench-overload: ## Measure what a saturated server serves, beside failsafe-go's prioritizer, and draw it (4 minutes)
+	go -C bench run ./overload -svg ../docs/overload.svg
+
 ##@ Generate
 
 .PHONY: generate

@@ -259,6 +259,42 @@ func (m *Map) IfFails(name string) (Failure, error) {
 	return out, nil
 }
 
+// Reach tells how many features a failure hits, and the most important tier of
+// which one degrades or breaks, "" when none does: what IfFails tells of Hits and
+// WorstTier, at a fraction of the cost. A name that IfFails refuses hits none.
+func (m *Map) Reach(name string) (hits int, worstTier string) {
+	start, ok := m.node[name]
+	if !ok {
+		return 0, ""
+	}
+	worst, worstRank := -1, len(m.tiers)+1 // the feature, and one more than the rank of any
+	seen := make([]bool, len(m.names))
+	seen[start] = true
+	for queue := []int32{start}; len(queue) > 0; queue = queue[1:] {
+		n := queue[0]
+		if i := int(n) - m.dependencies; i >= 0 && n != start {
+			hits++
+			if !m.features[i].Enabled {
+				continue
+			}
+			rank := m.ranks[i]
+			if rank < 0 {
+				rank = len(m.tiers) // a tier that the plan does not have is the least important
+			}
+			if rank < worstRank || (rank == worstRank && i < worst) {
+				worst, worstRank, worstTier = i, rank, m.features[i].Tier
+			}
+		}
+		for _, user := range m.users[n] {
+			if !seen[user] {
+				seen[user] = true
+				queue = append(queue, user)
+			}
+		}
+	}
+	return hits, worstTier
+}
+
 // spread is, for each node that the failure of start reaches, a shortest way to
 // it, of equally short ones the first by node; nil for the others.
 func (m *Map) spread(start int32) [][]string {

@@ -237,6 +237,9 @@ func TestMapAgreesWithReference(t *testing.T) {
 		p, features := drawShop(t)
 		r := reference{p, features}
 		m := degrade.NewMap(p, features)
+		if hits, tier := m.Reach("nothing"); hits != 0 || tier != "" {
+			t.Fatalf("a name that nobody knows reaches %d features, %q", hits, tier)
+		}
 		if _, err := m.IfFails("nothing"); err == nil {
 			t.Fatal("a name that nobody knows can fail")
 		}
@@ -244,6 +247,9 @@ func TestMapAgreesWithReference(t *testing.T) {
 			got, err := m.IfFails(name)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if hits, tier := m.Reach(name); hits != len(got.Hits) || tier != got.WorstTier {
+				t.Fatalf("%s reaches %d features, %q the worst; want %d, %q", name, hits, tier, len(got.Hits), got.WorstTier)
 			}
 			rounds := r.fails(name)
 			if got.Name != name || got.IsFeature != strings.HasPrefix(r.node(name), "feature") {

@@ -28,8 +28,8 @@ type model struct {
 }
 
 type modelObject struct {
-	value any // modelFlag, modelOverride, modelHold or modelPlan
-	at    int
+	value any   // modelFlag, modelOverride, modelHold or modelPlan
+	as    []int // the changes that it is as after: its own, and older ones where it is an undo
 }
 
 type (
@@ -48,8 +48,9 @@ type (
 type modelChange struct {
 	id, verb, actor string
 	undoes          *modelChange
-	before          map[string]any // nil values: it did not exist
-	left            map[string]int // 0: it is gone
+	before          map[string]any   // nil values: it did not exist
+	left            map[string]int   // 0: it is gone
+	stood           map[string][]int // where it was before
 }
 
 // modelVariants are those of every flag; the second one is the degraded one.
@@ -103,20 +104,24 @@ func (m *model) level() int64 {
 // write makes a change; a nil value removes. It returns nil if there is nothing
 // to do.
 func (m *model) write(id, verb, actor string, undoes *modelChange, values map[string]any) *modelChange {
-	c := &modelChange{id: id, verb: verb, actor: actor, undoes: undoes, before: make(map[string]any), left: make(map[string]int)}
+	c := &modelChange{id: id, verb: verb, actor: actor, undoes: undoes, before: make(map[string]any), left: make(map[string]int), stood: make(map[string][]int)}
 	for name, value := range values {
 		old, had := m.objects[name]
 		if !had && value == nil {
 			continue
 		}
-		c.before[name] = old.value
+		c.before[name], c.stood[name] = old.value, old.as
 		if value == nil {
 			delete(m.objects, name)
 			c.left[name] = 0
 			continue
 		}
 		at := len(m.changes) + 1
-		m.objects[name] = modelObject{value, at}
+		is := modelObject{value, []int{at}}
+		if undoes != nil {
+			is.as = append(is.as, undoes.stood[name]...)
+		}
+		m.objects[name] = is
 		c.left[name] = at
 	}
 	if len(c.left) == 0 {
@@ -186,7 +191,7 @@ func (m *model) undo(c *modelChange) (map[string]any, bool) {
 	}
 	values := make(map[string]any)
 	for name, left := range c.left {
-		if m.objects[name].at != left {
+		if is, exists := m.objects[name]; exists != (left != 0) || exists && !slices.Contains(is.as, left) {
 			return nil, false
 		}
 		values[name] = c.before[name]

@@ -36,14 +36,14 @@ type Undone struct {
 
 // Undo takes back a whole change: every object that it touched stands as before
 // again. If one has moved since, nothing is done and the error is a conflict that
-// names who moved it. What the change removed and would have ended by itself
-// meanwhile is not revived. The level's seed and its times at 0 are no part of
-// it. An undo is a change like others: undoing it is a redo.
+// names who moved it; later changes that were taken back themselves are none.
+// What the change removed and would have ended by itself meanwhile is not
+// revived. The level's seed and its times at 0 are no part of it. An undo is a
+// change like others: undoing it is a redo.
 //
 // With an empty id it is the newest change of the same actor. Undos are passed
 // over there, and so are the changes that they have taken back: to undo twice is
-// to take back two changes, not to redo. A change that was redone counts again,
-// and moved with the redo: it is a conflict that names that one.
+// to take back two changes, not to redo. A change that was redone counts again.
 //
 // What takes more than one transaction is done in batches, the newest batch of
 // the change first. If it is interrupted, undoing the change again with the same
@@ -64,7 +64,7 @@ func (s *Store) Undo(ctx context.Context, ns, id string, dry bool, c Change) (Un
 	if id == c.ID {
 		return Undone{}, refusef("change %s cannot take itself back: leave the id of the new change out", id)
 	}
-	recs, begun, err := s.changeRecords(ctx, ns, id, c.ID)
+	recs, begun, now, err := s.changeRecords(ctx, ns, id, c.ID)
 	if err != nil {
 		return Undone{}, err
 	}
@@ -86,7 +86,7 @@ func (s *Store) Undo(ctx context.Context, ns, id string, dry bool, c Change) (Un
 		newest = max(newest, begun[0].GetRevision())
 	}
 	s.await(ctx, func(view map[string]*Snapshot) bool { return view[ns] == nil || view[ns].Revision() >= newest })
-	u := newUndo(recs, begun, c)
+	u := newUndo(recs, begun, now, c)
 	e, err := s.actInBatches(ctx, ns, c, dry, u.sizes(), u.decide)
 	if err != nil {
 		return Undone{}, s.withMovers(ctx, ns, recs, err)
@@ -117,24 +117,70 @@ func (s *Store) newestOf(ctx context.Context, ns, actor string) (string, error) 
 }
 
 // changeRecords are the records of a change, of which there is at least one, and
-// those of a later one, which may have none; newest first.
-func (s *Store) changeRecords(ctx context.Context, ns, id, later string) (recs, laters []*plimsollv1.AuditRecord, err error) {
+// those of a later one, which may have none; newest first. now tells of objects
+// that stand again as the change left them, at which revision.
+func (s *Store) changeRecords(ctx context.Context, ns, id, later string) (recs, laters []*plimsollv1.AuditRecord, now map[string]int64, err error) {
 	seen, gap := 0, 0
+	above := make(lineage)
+	now = make(map[string]int64)
 	err = s.walkBack(ctx, ns, 0, func(rec *plimsollv1.AuditRecord, _ int) bool {
 		seen++
 		gap++
 		switch rec.GetChangeId() {
 		case id:
 			recs, gap = append(recs, rec), 0
+			above.reach(rec, now)
 		case later:
 			laters = append(laters, rec)
+		default:
+			above.add(rec)
 		}
 		return seen < undoReach && (len(recs) == 0 || gap < undoGap)
 	})
 	if err == nil && len(recs) == 0 {
 		err = &NotFoundError{Kind: fmt.Sprintf("change (among the newest %d of namespace %q) with the id", seen, ns), Name: id}
 	}
-	return recs, laters, err
+	return recs, laters, now, err
+}
+
+// lineage follows objects back through the log, over the changes that were taken
+// back.
+type lineage map[string]*descent
+
+// descent is where the walk back from an object's newest revision has come to.
+type descent struct {
+	newest int64
+	as     int64  // the revision that the newest one is the same as
+	undone string // the change that was taken back at that one; "": none
+}
+
+// add takes the next older record: where an undo left an object, it is as it was
+// before the change that was undone.
+func (l lineage) add(rec *plimsollv1.AuditRecord) {
+	for _, o := range rec.GetObjects() {
+		left := leftAt(rec, o)
+		d := l[o.GetObject()]
+		if d == nil {
+			d = &descent{newest: left, as: left}
+			l[o.GetObject()] = d
+		}
+		switch {
+		case d.undone != "" && d.undone == rec.GetChangeId():
+			d.as = o.GetBeforeRevision()
+		case d.as == left:
+			d.undone = rec.GetUndoesChangeId()
+		}
+	}
+}
+
+// reach notes, at a record, which of its objects stand as it left them.
+func (l lineage) reach(rec *plimsollv1.AuditRecord, now map[string]int64) {
+	for _, o := range rec.GetObjects() {
+		if d := l[o.GetObject()]; d != nil && d.newest != 0 && d.as == leftAt(rec, o) {
+			now[o.GetObject()] = d.newest
+		}
+		delete(l, o.GetObject())
+	}
 }
 
 // undoable refuses changes that nobody may take back.
@@ -170,8 +216,11 @@ type undo struct {
 type undoObject struct {
 	name   string
 	before []byte // nil: it did not exist
-	// left is the revision at which it stands; 0: it is gone.
+	// left is the revision at which the change left it; 0: it is gone.
 	left int64
+	// now is the revision at which it stands so: that one, or a later one that
+	// brought it there again.
+	now int64
 	// firstRev is the revision before the oldest record read so far.
 	firstRev int64
 	// broken: others moved it between two transactions of the change.
@@ -181,7 +230,7 @@ type undoObject struct {
 
 // newUndo takes a change's records, and those of an interrupted try to take it
 // back, newest first.
-func newUndo(recs, begun []*plimsollv1.AuditRecord, c Change) *undo {
+func newUndo(recs, begun []*plimsollv1.AuditRecord, now map[string]int64, c Change) *undo {
 	u := &undo{change: c, byName: make(map[string]*undoObject), done: make(map[string]int64)}
 	for _, rec := range begun {
 		for _, o := range rec.GetObjects() {
@@ -198,7 +247,10 @@ func newUndo(recs, begun []*plimsollv1.AuditRecord, c Change) *undo {
 			left := leftAt(rec, o)
 			obj := u.byName[o.GetObject()]
 			if obj == nil {
-				obj = &undoObject{name: o.GetObject(), left: left, firstRev: left}
+				obj = &undoObject{name: o.GetObject(), left: left, now: left, firstRev: left}
+				if at, again := now[obj.name]; again {
+					obj.now = at
+				}
 				u.byName[obj.name] = obj
 				u.objects = append(u.objects, obj)
 			}
@@ -236,7 +288,7 @@ func (u *undo) decide(snap *Snapshot, now time.Time, names []string) (*txn, erro
 		if at, ok := u.done[name]; ok && is.ModRevision == at {
 			continue
 		}
-		if o.broken || is.ModRevision != o.left {
+		if o.broken || is.ModRevision != o.now {
 			moved = append(moved, &plimsollv1.Conflict{Object: name, BaseRevision: o.left, CurrentRevision: is.ModRevision})
 			continue
 		}

@@ -208,6 +208,10 @@ func actPage(ctx context.Context, q *request) {
 	q.finish(ctx, result)
 }
 
+// sentScan is how many of the newest records are searched for a form that was
+// sent before: the log may be long.
+const sentScan = 20_000
+
 // begin reads a form that changes something, and takes its pass.
 func (q *request) begin(ctx context.Context) (pass, error) {
 	if err := q.r.ParseForm(); err != nil {
@@ -218,7 +222,7 @@ func (q *request) begin(ctx context.Context) (pass, error) {
 		return pass{}, err
 	}
 	// The form may have been sent to another server, or before this one started.
-	sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: p.Change, Limit: 1})
+	sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: p.Change, Limit: 1, ScanLimit: sentScan})
 	if err == nil && len(sent.GetRecords()) > 0 {
 		return pass{}, errUsed
 	}
@@ -286,7 +290,7 @@ func donePage(ctx context.Context, q *request) {
 	d := &done{Title: clip(query.Get("title"), 300), Change: query.Get("change"), Note: clip(query.Get("note"), 1000), Revision: revision}
 	// Whoever made this address, what it tells must have happened.
 	if d.Change != "" {
-		sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: d.Change, Limit: 1})
+		sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: d.Change, Limit: 1, ScanLimit: sentScan})
 		if err != nil || len(sent.GetRecords()) == 0 {
 			q.c.notFound(q.w, q.r)
 			return

@@ -99,7 +99,7 @@ func (q *request) withUsage(ctx context.Context) {
 // receiptOf is the receipt of a change that was made a moment ago; nil: there is
 // no such change.
 func (q *request) receiptOf(ctx context.Context, change string) *receipt {
-	sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: change, Limit: 1})
+	sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: change, Limit: 1, ScanLimit: sentScan})
 	if err != nil || len(sent.GetRecords()) == 0 || q.c.Now().Sub(sent.GetRecords()[0].GetTime().AsTime()) > time.Minute {
 		return nil
 	}
@@ -184,15 +184,26 @@ func usageOf(v *View, key string) *traffic {
 	return trafficFrom(v.UsageWindow, []*plimsollv1.FlagUsage{u})
 }
 
-// stateText says what the state of a flag does.
-func stateText(r *Row) string {
-	if !r.Enabled {
-		return "Disabled: apps use their own default, the one in their code."
-	}
+// stateText says what is served as things are.
+func stateText(v *View, r *Row) string {
+	text := "everybody gets the default variant."
 	if r.Targeted {
-		return "Enabled: the first rule that holds decides, else the default variant."
+		text = "the first rule that holds decides, else the default variant."
 	}
-	return "Enabled: everybody gets the default variant."
+	shed := shedNow(v, r)
+	switch {
+	case r.Override != nil && r.Enabled:
+		return "Enabled, but an override comes first."
+	case r.Override != nil:
+		return "Disabled, but an override comes first. After that apps use their own default."
+	case !r.Enabled:
+		return "Disabled: apps use their own default, the one in their code."
+	case shed >= 1_000_000:
+		return "Enabled, but its tier is shed: everybody gets " + orDefault(degradedOf(r)) + "."
+	case shed > 0:
+		return "Enabled, but " + shedText(shed) + " of users are shed and get " + orDefault(degradedOf(r)) + ". For the others: " + text
+	}
+	return "Enabled: " + text
 }
 
 // servedAs tells what part a variant has in what is served, beside rules.

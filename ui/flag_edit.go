@@ -273,22 +273,15 @@ func (e *editor) check(ctx context.Context, q *request) {
 	if len(e.Problems) > 0 || e.Result == "" {
 		return
 	}
-	text := e.Result
-	if e.AsJSON {
-		text = e.Text // so that lines are those that the visitor sees
-	}
 	name, err := json.Marshal(e.key)
 	if err != nil || e.key == "" {
 		return
 	}
 	resp, err := call(ctx, q.c, q.c.Flags.Apply, &plimsollv1.ApplyRequest{
-		Namespace: q.ns, Document: `{"flags":{` + string(name) + ":" + text + "}}", DryRun: true, Force: true,
+		Namespace: q.ns, Document: `{"flags":{` + string(name) + ":" + e.text() + "}}", DryRun: true, Force: true,
 	})
 	if err != nil {
-		t := explain(err)
-		for _, f := range t.Faults {
-			f.Path = ownPart(f.GetPath(), e.key)
-		}
+		t := e.explain(err)
 		e.Checked = &t
 		return
 	}
@@ -296,6 +289,30 @@ func (e *editor) check(ctx context.Context, q *request) {
 		w.Path = ownPart(w.GetPath(), e.key)
 		e.Warnings = append(e.Warnings, w)
 	}
+}
+
+// text is the definition as the server is to read it: as it was typed, so that the
+// lines it names are those that the visitor sees.
+func (e *editor) text() string {
+	if e.AsJSON {
+		return e.Text
+	}
+	return e.Result
+}
+
+// explain tells what went wrong, with places as they are in this form.
+func (e *editor) explain(err error) trouble {
+	t := explain(err)
+	if len(t.Faults) > 0 {
+		t.Message = "It cannot be stored like this:" // the faults say the rest
+	}
+	for _, f := range t.Faults {
+		f.Path = ownPart(f.GetPath(), e.key)
+		if e.AsJSON && f.GetLine() > 0 {
+			f.Path = fmt.Sprintf("line %d, %s", f.GetLine(), f.GetPath())
+		}
+	}
+	return t
 }
 
 // ownPart is a path in a document as one within the flag.
@@ -362,7 +379,7 @@ func saveEditor(ctx context.Context, q *request, fresh bool) {
 		q.showEditor(ctx, http.StatusUnprocessableEntity, e)
 		return
 	}
-	change, warnings, err := q.store(ctx, e.key, e.Result, e.Base, fresh || e.Gone, e.Force, changeInfo(form, p))
+	change, warnings, err := q.store(ctx, e.key, e.text(), e.Base, fresh || e.Gone, e.Force, changeInfo(form, p))
 	if err != nil {
 		q.c.used.forget(p.Change)
 		e.fail(err)
@@ -380,10 +397,7 @@ func saveEditor(ctx context.Context, q *request, fresh bool) {
 
 // fail notes why it was not saved.
 func (e *editor) fail(err error) {
-	t := explain(err)
-	for _, f := range t.Faults {
-		f.Path = ownPart(f.GetPath(), e.key)
-	}
+	t := e.explain(err)
 	e.Failed, e.Gone = &t, false
 	if connect.CodeOf(err) == connect.CodeNotFound && !e.Fresh {
 		e.Gone = true

@@ -139,7 +139,7 @@ func editorPage(e *editor) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "\" data-mine novalidate><button type=\"submit\" class=\"sr\" name=\"do\" value=\"check\" tabindex=\"-1\" aria-hidden=\"true\">Check</button> <input type=\"hidden\" name=\"csrf\" value=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "\" data-mine novalidate><button type=\"submit\" class=\"sr\" name=\"do\" value=\"check\" data-here tabindex=\"-1\" aria-hidden=\"true\">Check</button> <input type=\"hidden\" name=\"csrf\" value=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -17,6 +17,8 @@ import (
 const (
 	// historyPage is how many changes of a flag are told at a time.
 	historyPage = 15
+	// historyScan is how many records of the log are searched for them.
+	historyScan = 5000
 	// diffContext is how many lines are kept around those that changed.
 	diffContext = 2
 )
@@ -37,6 +39,9 @@ type entry struct {
 	// could not be compared. Neither: the definition did not change.
 	Diff     []diff.Row
 	TooLarge bool
+	// Whole is the definition, of a change that made the flag or deleted it.
+	Whole   string
+	Deleted bool
 	// Back: the flag can be brought back to how this change left it.
 	Back bool
 	// Override is what it did to the override; "": nothing.
@@ -51,22 +56,21 @@ func historyOf(ctx context.Context, q *request, key string) (history, error) {
 	}
 	out := history{Before: before}
 	var records []*plimsollv1.AuditRecord
-	more := false
 	for _, object := range []string{"flags/" + key, "overrides/" + key} {
-		page, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, Object: object, BeforeSeq: before, Limit: historyPage})
+		page, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, Object: object, BeforeSeq: before, Limit: historyPage, ScanLimit: historyScan})
 		if err != nil {
 			return history{}, err
 		}
 		records = append(records, page.GetRecords()...)
-		more = more || page.GetNextBeforeSeq() > 0
+		// Further back than this, one of the two kinds has not been looked at.
+		out.Next = max(out.Next, page.GetNextBeforeSeq())
 	}
+	records = slices.DeleteFunc(records, func(r *plimsollv1.AuditRecord) bool { return r.GetSeq() < out.Next })
 	slices.SortFunc(records, func(a, b *plimsollv1.AuditRecord) int { return cmp.Compare(b.GetSeq(), a.GetSeq()) })
 	records = slices.CompactFunc(records, func(a, b *plimsollv1.AuditRecord) bool { return a.GetSeq() == b.GetSeq() })
 	if len(records) > historyPage {
-		records, more = records[:historyPage], true
-	}
-	if more && len(records) > 0 {
-		out.Next = records[len(records)-1].GetSeq()
+		records = records[:historyPage]
+		out.Next = records[historyPage-1].GetSeq()
 	}
 	newest := before == 0
 	for _, rec := range records {
@@ -84,8 +88,14 @@ func entryOf(rec *plimsollv1.AuditRecord, key string) entry {
 	for _, o := range rec.GetObjects() {
 		switch o.GetObject() {
 		case "flags/" + key:
+			e.Deleted = o.GetAfterJson() == ""
+			e.Back = !e.Deleted
+			if o.GetBeforeJson() == "" || o.GetAfterJson() == "" {
+				e.Whole = rules.Pretty(o.GetBeforeJson() + o.GetAfterJson())
+				continue
+			}
 			rows, err := compared(o.GetBeforeJson(), o.GetAfterJson())
-			e.Diff, e.TooLarge, e.Back = rows, err != nil, o.GetAfterJson() != ""
+			e.Diff, e.TooLarge = rows, err != nil
 		case "overrides/" + key:
 			e.Override = overrideChange(o)
 		}

@@ -1,137 +1,338 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 )
 
 const (
+	fleetTopic       = "fleet"
 	processesPerPage = 100
 	// processPage is how many processes are read at a time, and maxProcesses how
 	// many in all.
 	processPage  = 10_000
 	maxProcesses = 50_000
+	// fleetPace is how many processes a room reads a second, at most.
+	fleetPace = 5_000
+	// reportDue is when the next report of a process is late: they report every
+	// 10 s.
+	reportDue = 12 * time.Second
+	// settling is how long a server that has just started may not know all that
+	// report to it.
+	settling = 15 * time.Second
+	// fleetWait is how long a page waits for the fleet to answer.
+	fleetWait = 2 * time.Second
 )
 
-// fleetView is the page of the fleet.
-type fleetView struct {
-	live, lagging uint32
-	servers       []*plimsollv1.FleetServer
-	rollout       *plimsollv1.GetRolloutResponse
-	position      int64
-
-	service, zone string
-	laggingOnly   bool
-	services      []string
-	zones         []string
-	found         int
-	page, pages   int
-	shown         []*plimsollv1.FleetClient
+// process is a process as the page shows it. What grows older by itself is kept
+// as a moment, so that equal states are equal.
+type process struct {
+	id, service, instance, agent, zone, server string
+	// revision is the one it has applied; 0: none yet.
+	revision           int64
+	lagging, connected bool
+	// behindSince is when the first revision that it lacks was there; zero: not
+	// known.
+	behindSince time.Time
+	// reported is when it last reported; zero: when it should.
+	reported  time.Time
+	source    plimsollv1.FlagSource
+	overrides uint32
 }
 
-func fleetPage(ctx context.Context, q *request) {
-	q.expect("fleet")
-	f, err := readFleet(ctx, q)
-	if err != nil {
-		q.fail(err)
-		return
-	}
-	q.render(ctx, http.StatusOK, frame{Title: "Fleet", Nav: "fleet", Topic: "fleet"}, fleetContent(q.view, f))
+// server is one of the servers, in the same way.
+type server struct {
+	id, address, zone, version, unreachable string
+	started                                 time.Time
+	clients, silent                         uint32
+	revision                                int64
+	// fresh: it has just started, and may not know yet who is there.
+	fresh bool
 }
 
-func readFleet(ctx context.Context, q *request) (*fleetView, error) {
-	query := q.r.URL.Query()
-	f := &fleetView{service: query.Get("service"), zone: query.Get("zone"), laggingOnly: query.Get("lagging") != ""}
-	var all []*plimsollv1.FleetClient
-	for token := ""; len(all) < maxProcesses; {
-		got, err := call(ctx, q.c, q.c.Fleet.ListClients, &plimsollv1.ListClientsRequest{Namespace: q.ns, PageSize: processPage, PageToken: token, LaggingOnly: f.laggingOnly})
-		if err != nil {
-			return nil, err
+// fleetState is what the servers have told of the fleet. It is immutable.
+type fleetState struct {
+	live      uint32
+	servers   []server
+	processes []process // by service and instance
+	// services and zones are those of the processes, sorted.
+	services, zones []string
+	// trouble is why the processes could not be asked for; "": they were.
+	trouble string
+}
+
+// watched tells whether somebody looks at a page of a topic. The caller holds
+// rm.mu.
+func (rm *room) watched(topic string) bool {
+	now := rm.c.Now()
+	for key, t := range rm.topics {
+		if name, _ := splitTopic(key); name == topic && (t.visitors > 0 || now.Sub(t.used) <= topicRest) {
+			return true
 		}
-		f.live, f.lagging, f.servers, f.position = got.GetLive(), got.GetLagging(), got.GetServers(), got.GetPosition().GetRevision()
-		all = append(all, got.GetClients()...)
+	}
+	return false
+}
+
+// askProcesses asks for the processes, and tells whether what the page shows has
+// changed.
+func (rm *room) askProcesses(ctx context.Context, v *View) bool {
+	before := v.Processes
+	next := rm.c.readProcesses(ctx, v.Namespace, before)
+	v.Processes = next
+	return before == nil || before.trouble != next.trouble || before.live != next.live ||
+		!slices.Equal(before.servers, next.servers) || !slices.Equal(before.processes, next.processes)
+}
+
+// readProcesses reads the whole fleet of a namespace.
+func (c *Console) readProcesses(ctx context.Context, ns string, before *fleetState) *fleetState {
+	f := new(fleetState)
+	now := c.Now()
+	for token := ""; len(f.processes) < maxProcesses; {
+		got, err := call(ctx, c, c.Fleet.ListClients, &plimsollv1.ListClientsRequest{Namespace: ns, PageSize: processPage, PageToken: token})
+		if err != nil {
+			if before != nil {
+				old := *before
+				f = &old
+			}
+			f.trouble = "The servers could not be asked for their processes: " + explain(err).Message
+			return f
+		}
+		if token == "" {
+			f.live = got.GetLive()
+			for _, s := range got.GetServers() {
+				f.servers = append(f.servers, serverOf(s))
+			}
+		}
+		for _, p := range got.GetClients() {
+			f.processes = append(f.processes, processOf(p, now))
+		}
 		if token = got.GetNextPageToken(); token == "" {
 			break
 		}
 	}
-	var err error
-	if f.rollout, err = call(ctx, q.c, q.c.Fleet.GetRollout, &plimsollv1.GetRolloutRequest{Namespace: q.ns}); err != nil {
-		return nil, err
+	if before != nil {
+		steady(f.processes, before.processes)
 	}
-	f.choose(all, query)
-	return f, nil
+	services, zones := make(map[string]bool), make(map[string]bool)
+	for i := range f.processes {
+		services[f.processes[i].service], zones[f.processes[i].zone] = true, true
+	}
+	f.services, f.zones = sortedNames(services), sortedNames(zones)
+	return f
 }
 
-// choose filters the processes, and takes those of a page.
-func (f *fleetView) choose(all []*plimsollv1.FleetClient, query url.Values) {
-	services, zones := make(map[string]bool), make(map[string]bool)
-	var found []*plimsollv1.FleetClient
-	for _, c := range all {
-		service, zone := c.GetClient().GetService(), c.GetClient().GetZone()
-		if !services[service] {
-			services[service] = true
-			f.services = append(f.services, service)
-		}
-		if zone != "" && !zones[zone] {
-			zones[zone] = true
-			f.zones = append(f.zones, zone)
-		}
-		if (f.service == "" || f.service == service) && (f.zone == "" || f.zone == zone) {
-			found = append(found, c)
+func sortedNames(set map[string]bool) (out []string) {
+	for name := range set {
+		if name != "" {
+			out = append(out, name)
 		}
 	}
-	slices.Sort(f.services)
-	slices.Sort(f.zones)
-	slices.SortStableFunc(found, func(a, b *plimsollv1.FleetClient) int { // those that lag come first
-		if a.GetLagging() != b.GetLagging() {
-			if a.GetLagging() {
-				return -1
-			}
-			return 1
+	slices.Sort(out)
+	return out
+}
+
+func processOf(p *plimsollv1.FleetClient, now time.Time) process {
+	who := p.GetClient()
+	out := process{
+		id: elementID(who.GetInstanceId()), service: who.GetService(), instance: who.GetInstanceId(), agent: who.GetAgent(), zone: who.GetZone(), server: p.GetServerId(),
+		revision: p.GetApplied().GetRevision(), lagging: p.GetLagging(), connected: p.GetConnected(), source: p.GetSource(), overrides: p.GetLocalOverrides(),
+	}
+	if p.GetLagging() && p.GetLaggingFor() != nil {
+		out.behindSince = now.Add(-p.GetLaggingFor().AsDuration()).Truncate(time.Second)
+	}
+	if age := p.GetReportedAge().AsDuration(); age > reportDue {
+		out.reported = now.Add(-age).Truncate(time.Second)
+	}
+	return out
+}
+
+func serverOf(s *plimsollv1.FleetServer) server {
+	out := server{
+		id: s.GetId(), address: s.GetAddress(), zone: s.GetZone(), version: s.GetVersion(), unreachable: s.GetUnreachable(),
+		clients: s.GetClients(), silent: s.GetSilentStreams(), revision: s.GetPosition().GetRevision(),
+		fresh: s.GetUnreachable() == "" && s.GetReportingFor() != nil && s.GetReportingFor().AsDuration() < settling,
+	}
+	if s.GetStartedAt() != nil {
+		out.started = s.GetStartedAt().AsTime()
+	}
+	return out
+}
+
+// steady keeps moments as they were where they differ only by how long the
+// answer took.
+func steady(now, before []process) {
+	known := make(map[string]*process, len(before))
+	for i := range before {
+		known[before[i].id] = &before[i]
+	}
+	for i := range now {
+		old, ok := known[now[i].id]
+		if !ok {
+			continue
 		}
-		return 0
-	})
-	f.found = len(found)
-	f.pages = max(1, (f.found+processesPerPage-1)/processesPerPage)
-	page, err := strconv.Atoi(query.Get("page"))
-	if err != nil {
+		for _, t := range [][2]*time.Time{{&now[i].behindSince, &old.behindSince}, {&now[i].reported, &old.reported}} {
+			if away := t[0].Sub(*t[1]).Abs(); away <= 2*time.Second {
+				*t[0] = *t[1]
+			}
+		}
+	}
+}
+
+// fleetFilter is what the list of processes is asked for.
+type fleetFilter struct {
+	Query, Service, Zone, State string
+	Page                        int
+}
+
+var processStates = [][2]string{{"", "any state"}, {"lagging", "lagging"}, {"offline", "without a stream"}, {"late", "report is late"}, {"fallback", "not from a live stream"}, {"overridden", "with local overrides"}}
+
+func fleetFilterOf(v url.Values) fleetFilter {
+	page, err := strconv.Atoi(v.Get("page"))
+	if err != nil || page < 1 {
 		page = 1
 	}
-	f.page = max(1, min(page, f.pages))
-	from := (f.page - 1) * processesPerPage
-	f.shown = found[from:min(from+processesPerPage, f.found)]
+	return fleetFilter{
+		Query: clip(strings.TrimSpace(v.Get("q")), 200), Service: clip(v.Get("service"), 256), Zone: clip(v.Get("zone"), 128), State: clip(v.Get("state"), 20), Page: page,
+	}
+}
+
+func (f fleetFilter) pairs() []string {
+	page := ""
+	if f.Page > 1 {
+		page = strconv.Itoa(f.Page)
+	}
+	return []string{"q", f.Query, "service", f.Service, "zone", f.Zone, "state", f.State, "page", page}
 }
 
 // url is the address of another page of the list.
-func (f *fleetView) url(ns string, page int) string {
-	lagging := ""
-	if f.laggingOnly {
-		lagging = "1"
-	}
-	return nsURL(ns, "fleet", "service", f.service, "zone", f.zone, "lagging", lagging, "page", strconv.Itoa(page))
+func (f fleetFilter) url(ns string, page int) string {
+	f.Page = page
+	return nsURL(ns, "fleet", f.pairs()...)
 }
 
-// renderFleet has the page loaded anew, in place, when the room has asked the
-// fleet and something has moved, or its figures have aged.
-func renderFleet(_ *Console, prev, next *View, _ string, emit emit) {
-	if prev != nil && prev.Fleet != next.Fleet {
-		emit("*", nil)
+// topic is that of a page with this filter.
+func (f fleetFilter) topic() string {
+	_, query, _ := strings.Cut(nsURL("", "", f.pairs()...), "?")
+	return fleetTopic + ":" + query
+}
+
+// takes tells whether a process is in the list.
+func (f fleetFilter) takes(p *process, words []string) bool {
+	if (f.Service != "" && p.service != f.Service) || (f.Zone != "" && p.zone != f.Zone) {
+		return false
+	}
+	for _, w := range words {
+		if !strings.Contains(strings.ToLower(p.service+" "+p.instance+" "+p.agent+" "+p.zone), w) {
+			return false
+		}
+	}
+	switch f.State {
+	case "lagging":
+		return p.lagging
+	case "offline":
+		return !p.connected
+	case "late":
+		return !p.reported.IsZero()
+	case "fallback":
+		return p.source != plimsollv1.FlagSource_FLAG_SOURCE_STREAM
+	case "overridden":
+		return p.overrides > 0
+	}
+	return true
+}
+
+// processList is a page of the list of processes.
+type processList struct {
+	filter       fleetFilter
+	rows         []*process
+	found, pages int
+}
+
+// processes are those that a filter takes, those that lag first.
+func (v *View) processes(f fleetFilter) processList {
+	out := processList{filter: f}
+	if v.Processes == nil {
+		out.pages = 1
+		return out
+	}
+	words := strings.Fields(strings.ToLower(f.Query))
+	for i := range v.Processes.processes {
+		if p := &v.Processes.processes[i]; f.takes(p, words) {
+			out.rows = append(out.rows, p)
+		}
+	}
+	slices.SortStableFunc(out.rows, func(a, b *process) int { return cmp.Compare(rankOf(a.lagging), rankOf(b.lagging)) })
+	out.found = len(out.rows)
+	out.pages = max(1, (out.found+processesPerPage-1)/processesPerPage)
+	out.filter.Page = max(1, min(f.Page, out.pages))
+	from := (out.filter.Page - 1) * processesPerPage
+	out.rows = out.rows[from:min(from+processesPerPage, out.found)]
+	return out
+}
+
+func rankOf(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+// same tells whether two lists have the same rows in the same order, so that the
+// rows can be replaced one by one.
+func (l processList) same(other processList) bool {
+	return l.found == other.found && l.filter == other.filter && slices.EqualFunc(l.rows, other.rows, func(a, b *process) bool { return a.id == b.id })
+}
+
+func fleetPage(ctx context.Context, q *request) {
+	f := fleetFilterOf(q.r.URL.Query())
+	q.expect(f.topic())
+	// The room asks the fleet only while somebody looks at it.
+	q.room.touch()
+	q.view = q.room.wait(ctx, fleetWait, func(v *View) bool {
+		return v.Processes != nil && q.c.Now().UnixMilli() < q.room.processesUntil.Load()
+	})
+	q.render(ctx, http.StatusOK, frame{Title: "Fleet", Nav: "fleet", Topic: f.topic()}, fleetContent(q.view, f))
+}
+
+// renderFleet emits what has changed of a page of the fleet: single rows, and
+// the list if others are in it now.
+func renderFleet(_ *Console, prev, next *View, arg string, emit emit) {
+	query, err := url.ParseQuery(arg)
+	if err != nil {
+		return
+	}
+	emit("fleet-figures", fleetFigures(next))
+	emit("fleet-servers", fleetServers(next))
+	list := next.processes(fleetFilterOf(query))
+	if prev == nil || !list.same(prev.processes(fleetFilterOf(query))) || (prev.Processes == nil) != (next.Processes == nil) {
+		emit("processes", processes(next, list))
+	}
+	for _, p := range list.rows {
+		emit("row-"+p.id, processRow(p))
 	}
 }
 
 // sourceText is where a process has its flags from.
 func sourceText(s plimsollv1.FlagSource) string {
-	text := strings.ToLower(strings.TrimPrefix(s.String(), "FLAG_SOURCE_"))
-	if text == "unspecified" {
-		return "live"
+	switch s {
+	case plimsollv1.FlagSource_FLAG_SOURCE_STREAM:
+		return "live stream"
+	case plimsollv1.FlagSource_FLAG_SOURCE_MEMORY:
+		return "memory, last seen"
+	case plimsollv1.FlagSource_FLAG_SOURCE_CACHE:
+		return "cache on disk"
+	case plimsollv1.FlagSource_FLAG_SOURCE_BOOTSTRAP:
+		return "bootstrap file"
 	}
-	return text
+	return "nowhere yet: its own defaults"
 }
 
 // shortID is an id as people tell it apart.

@@ -51,6 +51,14 @@ type room struct {
 	// confirmed is how long ago etcd confirmed the server's state, in
 	// nanoseconds, when it was last asked.
 	confirmed atomic.Int64
+	// processesUntil is until when the processes of the newest view are fresh, in
+	// milliseconds since 1970: they are asked for again before.
+	processesUntil atomic.Int64
+
+	// wired is what the failure map is made from, as of the last time that
+	// somebody looked at it.
+	wiringMu sync.Mutex
+	wired    *wiring
 
 	mu       sync.Mutex
 	failed   error // why there is no view; the room is over then
@@ -102,12 +110,18 @@ func (c *Console) current(ctx context.Context, ns string) (*View, *room, error) 
 // reach waits for a revision to be in the view, at most a second: who has just
 // changed something sees it.
 func (rm *room) reach(ctx context.Context, revision int64) *View {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	return rm.wait(ctx, time.Second, func(view *View) bool { return view.Revision() >= revision })
+}
+
+// wait waits for a view that is as it should be, and returns the newest after
+// most of that time.
+func (rm *room) wait(ctx context.Context, most time.Duration, done func(*View) bool) *View {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	v := rm.visit("", "")
 	defer rm.leave(v)
 	for {
-		if view := rm.view.Load(); view.Revision() >= revision {
+		if view := rm.view.Load(); done(view) {
 			return view
 		}
 		select {
@@ -251,15 +265,19 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // polled is when a room asked what does not come by itself.
-type polled struct{ fleet, status, usage, chart time.Time }
+type polled struct {
+	fleet, status, usage, chart time.Time
+	// processes is when they may be asked for again.
+	processes time.Time
+}
 
 // poll asks what does not come by itself and is due, and tells when the next
 // is. A room without visitors asks nothing.
 func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 	rm.mu.Lock()
-	visitors := len(rm.visitors)
+	visitors, fleet := len(rm.visitors), rm.watched(fleetTopic)
 	rm.mu.Unlock()
-	if visitors == 0 {
+	if visitors == 0 && !fleet {
 		return roomIdle
 	}
 	now := rm.c.Now()
@@ -280,6 +298,12 @@ func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 			moved = moved || !slices.Equal(warned, next.Status.GetWarnings())
 			rm.confirmed.Store(int64(next.Status.GetConfirmedAge().AsDuration()))
 		}
+	}
+	if fleet && !now.Before(asked.processes) {
+		stale := now.UnixMilli() >= rm.processesUntil.Load() // somebody may wait for the answer
+		moved = rm.askProcesses(ctx, &next) || stale || moved
+		asked.processes = now.Add(max(fleetPause, time.Duration(len(next.Processes.processes))*time.Second/fleetPace))
+		rm.processesUntil.Store(asked.processes.Add(fleetPause).UnixMilli())
 	}
 	if now.Sub(asked.usage) >= usagePause {
 		asked.usage = now

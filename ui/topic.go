@@ -33,7 +33,7 @@ var topics = map[string]topic{
 	"overview": {renderOverview},
 	"flags":    {renderFlags},
 	"map":      {renderMap},
-	"fleet":    {renderFleet},
+	fleetTopic: {renderFleet},
 	"flag":     {renderFlag},
 	"edit":     {renderEdit},
 }

@@ -41,6 +41,8 @@ type View struct {
 	Records []*plimsollv1.AuditRecord
 	// Fleet is how far the newest revision has got; nil: not known.
 	Fleet *plimsollv1.GetRolloutResponse
+	// Processes are those of the fleet; nil until somebody looked at them.
+	Processes *fleetState
 	// Usage is what the processes have reported of each flag, nil until it was
 	// asked for; UsageWindow is the time that it covers.
 	Usage       map[string]*plimsollv1.FlagUsage
@@ -205,7 +207,7 @@ func (c *Console) advance(ctx context.Context, prev *View) (*View, error) {
 		if err != nil {
 			return nil, err
 		}
-		full.Version, full.Fleet, full.Usage, full.UsageWindow = next.Version, next.Fleet, next.Usage, next.UsageWindow
+		full.Version, full.Fleet, full.Processes, full.Usage, full.UsageWindow = next.Version, next.Fleet, next.Processes, next.Usage, next.UsageWindow
 		return full, nil
 	}
 	if err := c.patchRows(ctx, &next, keys); err != nil {

@@ -43,6 +43,10 @@ type world struct {
 	applied    uint32
 	asked      int // calls of GetRollout
 	lists      int // calls of ListFlags
+	clients    []*plimsollv1.FleetClient
+	plan       *plimsollv1.Plan
+	features   []*plimsollv1.Feature
+	mapped     int // calls of GetFailureMap
 }
 
 func newWorld(keys ...string) *world {

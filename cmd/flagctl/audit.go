@@ -86,7 +86,7 @@ func (c *cli) audit(ctx context.Context, req *plimsollv1.ListRecordsRequest, lim
 	for _, r := range records {
 		rows = append(rows, []string{
 			fmt.Sprint(r.GetSeq()), output.Time(r.GetTime().AsTime()), actorText(r.GetActor()), output.Clean(r.GetVerb()),
-			objectText(r.GetObjects()), output.Clean(r.GetReason()), output.Faint(output.Clean(r.GetChangeId())),
+			objectText(r.GetObjects()), output.Clean(whyText(r)), output.Faint(output.Clean(r.GetChangeId())),
 		})
 	}
 	c.print.Table([]string{"SEQ", "TIME", "ACTOR", "VERB", "OBJECTS", "REASON", "CHANGE"}, rows, "CHANGE", "SEQ", "REASON")
@@ -108,6 +108,15 @@ func (c *cli) records(ctx context.Context, req *plimsollv1.ListRecordsRequest, l
 			return out, nil
 		}
 	}
+}
+
+// whyText is the reason of a record; of what ended by itself also when it was
+// due, since the record is younger where no server was there at that time.
+func whyText(r *plimsollv1.AuditRecord) string {
+	if r.GetDueAt() == nil {
+		return r.GetReason()
+	}
+	return r.GetReason() + ", due " + output.Time(r.GetDueAt().AsTime())
 }
 
 // objectText names the objects of a record, as far as a line has room.

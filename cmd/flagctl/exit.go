@@ -105,10 +105,13 @@ func (c *cli) report(err error) int {
 	return f.code
 }
 
-// reportConflicts prints who was quicker.
+// reportConflicts prints who was quicker; of many conflicts, the first ones.
 func (c *cli) reportConflicts(e *remote.Error) {
-	if len(e.Conflicts) > 0 {
-		c.printConflicts(e.Conflicts, nil)
+	if n := len(e.Conflicts); n > 0 {
+		c.printConflicts(e.Conflicts[:min(n, mostShown)], nil)
+		if n > mostShown {
+			c.print.Notef("%s", output.Faint(fmt.Sprintf("… and %s more", output.Count(n-mostShown, "conflict"))))
+		}
 		e.Message = "it has changed meanwhile; nothing was changed"
 	}
 }

@@ -77,8 +77,8 @@ func (c *cli) printRecord(r *plimsollv1.AuditRecord, object string) {
 	c.print.Printf("%s %s by %s, %s%s\n",
 		output.Bold(fmt.Sprintf("revision %d", r.GetRevision())), output.Time(r.GetTime().AsTime()), actorText(r.GetActor()),
 		output.Clean(r.GetVerb()), output.Faint(" change "+output.Clean(r.GetChangeId())))
-	if r.GetReason() != "" {
-		c.print.Printf("reason: %s\n", output.Clean(r.GetReason()))
+	if why := whyText(r); why != "" {
+		c.print.Printf("reason: %s\n", output.Clean(why))
 	}
 	for _, o := range r.GetObjects() {
 		if o.GetObject() != object {

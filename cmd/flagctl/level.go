@@ -3,12 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/output"
 	"github.com/plimsoll-dev/plimsoll/degrade"
@@ -61,9 +63,9 @@ automatically until "level set auto", which removes all holds.`,
 				}
 				return c.setLevel(cmd.Context(), req)
 			}
-			level, err := degrade.ParseLevel(args[0])
+			level, err := parseLevel(args[0])
 			if err != nil {
-				return &failure{code: exitUsage, why: err, hint: `give a number such as 0.4 or 2, or "auto"`}
+				return err
 			}
 			req.LevelMillionths = (*uint32)(&level)
 			return c.setLevel(cmd.Context(), req)
@@ -71,7 +73,28 @@ automatically until "level set auto", which removes all holds.`,
 	}
 	bindFor(cmd, &lasts)
 	c.globals.bindChange(cmd)
+	cmd.SetFlagErrorFunc(negativeLevel)
 	return cmd
+}
+
+func parseLevel(s string) (degrade.Level, error) {
+	level, err := degrade.ParseLevel(s)
+	if err != nil {
+		return 0, &failure{code: exitUsage, why: err, hint: `give a number such as 0.4 or 2, or "auto"`}
+	}
+	return level, nil
+}
+
+// negativeLevel says of a level below 0 that it is none: it looks like a flag.
+func negativeLevel(cmd *cobra.Command, err error) error {
+	var missing *pflag.NotExistError
+	if errors.As(err, &missing) {
+		if s := missing.GetSpecifiedShortnames(); s != "" && strings.Contains(".0123456789", s[:1]) {
+			_, err := parseLevel("-" + s)
+			return err
+		}
+	}
+	return unknownFlag(cmd, err)
 }
 
 // levelJSON is the level for programs. Decides names the hold that the level
@@ -117,7 +140,7 @@ func (c *cli) level(ctx context.Context, explain bool) error {
 // reckoning is how the level comes about.
 type reckoning struct {
 	floor, ceiling *plimsollv1.Hold // the highest floor, the lowest ceiling; nil: none
-	decides        string           // the hold that the level is that of; "": it is the automatic one
+	decides        string           // the hold that the level is that of; "": none, it is the automatic one
 }
 
 func (s *standing) reckon() reckoning {
@@ -139,6 +162,9 @@ func (s *standing) reckon() reckoning {
 	}
 	if r.floor != nil && degrade.Level(r.floor.GetFloorMillionths()) > bounded {
 		r.decides = r.floor.GetName()
+	}
+	if r.decides == "" && s.pinned {
+		r.decides = degrade.Pin // at the automatic level, by chance or on purpose: that may move, and the pin stays
 	}
 	return r
 }

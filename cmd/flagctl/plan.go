@@ -11,6 +11,7 @@ import (
 
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/manifest"
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/output"
+	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/remote"
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/textdiff"
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/yamldoc"
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
@@ -94,8 +95,9 @@ func newPlanLint(c *cli) *cobra.Command {
 		Use:   "lint -f FILE",
 		Short: "Check a plan, and what the flags make of it",
 		Long: `Check a plan and print everything that is wrong with it, with its place in the
-file. With the flags of the namespace, also what is questionable: a critical
-feature that depends on one that is shed, a name that leads nowhere, a
+file. With the namespace as it stands, also why apply would refuse it, such as a
+tier that would go and is still named by flags, and what is questionable: a
+critical feature that depends on one that is shed, a name that leads nowhere, a
 dependency that nobody needs. --offline leaves that out, and needs no server.
 
 ` + planHelp,
@@ -271,6 +273,9 @@ func (c *cli) planLint(ctx context.Context, path string, offline, strict bool) e
 		if warnings, err = c.planWarnings(ctx, doing, p); err != nil {
 			return err
 		}
+		if p.Errors, err = c.planRefusals(ctx, doing, p); err != nil {
+			return err
+		}
 	}
 	if c.print.People() {
 		for _, f := range append(p.Errors[:len(p.Errors):len(p.Errors)], warnings...) {
@@ -305,6 +310,29 @@ func (c *cli) planWarnings(ctx context.Context, doing string, p *manifest.PlanFi
 	var out []manifest.Fault
 	for _, f := range p.Plan.Lint(featuresOf(res.Msg.GetFeatures())) {
 		out = append(out, p.Locate(flag.Fault{Severity: flag.Warning, Path: f.Path, Message: f.Message, Hint: f.Hint}))
+	}
+	return out, nil
+}
+
+// planRefusals is why the server, as it stands, would not take a plan that is
+// right in itself.
+func (c *cli) planRefusals(ctx context.Context, doing string, p *manifest.PlanFile) ([]manifest.Fault, error) {
+	_, err := c.client.Degradation.ApplyPlan(ctx, connect.NewRequest(&plimsollv1.ApplyPlanRequest{
+		Namespace: c.namespace(), Plan: planMessage(p), DryRun: true,
+	}))
+	if err == nil {
+		return nil, nil
+	}
+	e := c.client.Explain(err)
+	var out []manifest.Fault
+	for _, f := range e.Faults {
+		out = append(out, p.Locate(faultOf(f).Fault))
+	}
+	if len(out) == 0 && e.Outcome == remote.Refused && e.Code() == connect.CodeFailedPrecondition {
+		out = append(out, p.Locate(flag.Fault{Path: "$.tiers", Message: e.Message, Hint: e.Hint}))
+	}
+	if len(out) == 0 {
+		return nil, c.failed(doing, e)
 	}
 	return out, nil
 }

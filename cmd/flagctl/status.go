@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/lastseen"
 	"github.com/plimsoll-dev/plimsoll/cmd/flagctl/internal/output"
@@ -110,6 +111,7 @@ type changeJSON struct {
 	Actor    string     `json:"actor"`
 	Verb     string     `json:"verb"`
 	Reason   string     `json:"reason,omitempty"`
+	DueAt    *time.Time `json:"dueAt,omitempty"` // of what ended by itself
 	Objects  []string   `json:"objects"`
 }
 
@@ -240,7 +242,16 @@ func (c *cli) newestChanges(ctx context.Context) ([]*plimsollv1.AuditRecord, err
 // lookBack is what was last seen, with what follows from it now.
 func (c *cli) lookBack(last *lastseen.Copy, why error) *view {
 	now := last.Degradation.GetNow().AsTime().Add(c.now().Sub(last.DegradationAt))
-	return &view{status: last.Status, standing: standingAt(last.Degradation, now), changes: last.Changes, asOf: last.DegradationAt, why: why}
+	status := last.Status
+	if at := last.Degradation.GetPosition(); alike(at, status.GetPosition()) && at.GetRevision() > status.GetPosition().GetRevision() {
+		status = proto.CloneOf(status)
+		status.Position = at // a verb has seen it since
+	}
+	return &view{status: status, standing: standingAt(last.Degradation, now), changes: last.Changes, asOf: last.DegradationAt, why: why}
+}
+
+func alike(a, b *plimsollv1.Position) bool {
+	return a.GetStoreId() == b.GetStoreId() && a.GetEpoch() == b.GetEpoch()
 }
 
 func (c *cli) statusToJSON(v *view) statusJSON {
@@ -265,7 +276,7 @@ func (c *cli) statusToJSON(v *view) statusJSON {
 		out.Fleet = &fleetJSON{r.GetPosition().GetRevision(), r.GetLive(), r.GetApplied(), r.GetUnknown(), r.GetSent(), serversToJSON(r.GetServers())}
 	}
 	for _, r := range v.changes {
-		one := changeJSON{r.GetChangeId(), instant(r.GetTime()), r.GetActor().GetName(), r.GetVerb(), r.GetReason(), make([]string, 0, len(r.GetObjects()))}
+		one := changeJSON{r.GetChangeId(), instant(r.GetTime()), r.GetActor().GetName(), r.GetVerb(), r.GetReason(), instant(r.GetDueAt()), make([]string, 0, len(r.GetObjects()))}
 		for _, o := range r.GetObjects() {
 			one.Objects = append(one.Objects, o.GetObject())
 		}
@@ -382,7 +393,7 @@ func (c *cli) printChanges(v *view) {
 	rows := make([][]string, 0, len(v.changes))
 	for _, r := range v.changes {
 		rows = append(rows, []string{
-			output.Age(r.GetTime().AsTime(), c.now()), actorText(r.GetActor()), output.Clean(r.GetVerb()), objectText(r.GetObjects()), reasonCell(r.GetReason()),
+			output.Age(r.GetTime().AsTime(), c.now()), actorText(r.GetActor()), output.Clean(r.GetVerb()), objectText(r.GetObjects()), reasonCell(whyText(r)),
 			output.Faint(output.Clean(r.GetChangeId())),
 		})
 	}

@@ -17,8 +17,9 @@ func newUndo(c *cli) *cobra.Command {
 		Use:   "undo [CHANGE]",
 		Short: "Take back a whole change",
 		Long: `Take back a whole change of any kind, if nothing that it touched has moved since;
-else the exit code is 4, and who moved it is told. Undoing an undo is a redo. An
-override or hold that has lapsed meanwhile is not revived.
+else the exit code is 4, and who moved it is told. Later changes that were taken
+back themselves do not count. Undoing an undo is a redo. An override or hold that
+has lapsed meanwhile is not revived.
 
 Without a change, it is your newest one: doing that twice takes back two
 changes.`,
@@ -107,7 +108,7 @@ func (c *cli) printUndone(res *plimsollv1.UndoResponse) {
 	if res.GetUndoneReason() != "" {
 		text += ", reason: " + reasonCell(res.GetUndoneReason())
 	}
-	c.print.Printf("%s %s\n", text, output.Faint("change "+output.Clean(res.GetUndoneChangeId())))
+	c.print.Printf("%s%s\n", text, output.Faint(", change "+output.Clean(res.GetUndoneChangeId())))
 	shown := res.GetObjects()[:min(len(res.GetObjects()), mostShown)]
 	for _, o := range shown {
 		became := "as before"

@@ -286,6 +286,7 @@ func TestEditingAsJSON(t *testing.T) {
 	if form, _ := broken.form("flag/edit"); form.Get("text") != "{\r\n  \"state\": }" {
 		t.Errorf("what was typed became %q", form.Get("text"))
 	}
+	whole.press("flag/edit", "save", "text", "{\"state\":\"ENABLED\",\n\"variants\":{\"a\":1,\n\"b\":\"x\"}}").says("line 3, $.variants.b", "It cannot be stored like this")
 	back := whole.press("flag/edit", "as:form", "text", `{"state":"DISABLED","variants":{"a":"x","b":"42"},"defaultVariant":"a"}`)
 	if form, _ := back.form("flag/edit"); form.Get("disabled") != "true" || form.Get("variant.1.value") != `"42"` || form.Get("variant.0.value") != "x" {
 		t.Errorf("as a form it is %v", form)
@@ -367,7 +368,7 @@ func TestRollingBackInTheConsole(t *testing.T) {
 	create(t, p, "default", "f", onOff)
 	update(t, p, "f", strings.Replace(onOff, `"off"}`, `"on"}`, 1), "on for all")
 	v := visit(t, p)
-	flag := v.open("/ns/default/flag?key=f").says("on for all")
+	flag := v.open("/ns/default/flag?key=f").says("on for all", "What it began with")
 	links := all(flag.root, func(n *html.Node) bool { return n.Data == "a" && strings.Contains(attr(n, "href"), "act/rollback") })
 	if len(links) != 1 {
 		t.Fatalf("%d links roll back", len(links))
@@ -454,5 +455,30 @@ func TestHostileTextOfFlagsIsShown(t *testing.T) {
 	saved := pages[1].press("flag/edit", "save", "owner", "ann")
 	if got := definition(t, p, key); saved.code != 200 || strings.Contains(got, `"owner":`+quoted(hostile)) || !strings.Contains(got, `"description":`+quoted(hostile+strings.Repeat("d", 10_000))) {
 		t.Errorf("%d %.300s", saved.code, got)
+	}
+}
+
+func TestTheAuditLogIsSearchedOnlyAsFarAsAsked(t *testing.T) {
+	p := spawn(t, t.TempDir())
+	for _, key := range []string{"first", "second", "third"} {
+		create(t, p, "default", key, onOff)
+	}
+	list := func(before uint64, scan uint32) *plimsollv1.ListRecordsResponse {
+		t.Helper()
+		resp, err := p.audit().ListRecords(short(t), connect.NewRequest(&plimsollv1.ListRecordsRequest{Object: "flags/first", BeforeSeq: before, ScanLimit: scan}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Msg
+	}
+	near := list(0, 2)
+	if len(near.GetRecords()) != 0 || near.GetNextBeforeSeq() == 0 {
+		t.Errorf("the two newest records gave %v", near)
+	}
+	if far := list(near.GetNextBeforeSeq(), 2); len(far.GetRecords()) != 1 {
+		t.Errorf("the two before gave %v", far)
+	}
+	if all := list(0, 0); len(all.GetRecords()) != 1 {
+		t.Errorf("all records gave %v", all)
 	}
 }

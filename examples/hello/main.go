@@ -8,13 +8,16 @@
 //	go run ./cmd/flagctl set welcome-banner sale         # in a third
 //	go run ./cmd/flagctl shed optional --percent 40
 //
-// Kill the server, and the app goes on answering. PLIMSOLL_SERVER names another
-// server than the local one.
+// Kill the server, and the app goes on answering. --server or PLIMSOLL_SERVER
+// names another server than the local one, --cache a folder to begin from where
+// there is no server.
 package main
 
 import (
 	"cmp"
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,18 +33,52 @@ import (
 )
 
 func main() {
+	cfg, err := parse(os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		os.Exit(2) // parse has said why
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, cmp.Or(os.Getenv("PLIMSOLL_SERVER"), "http://127.0.0.1:8013")); err != nil {
+	context.AfterFunc(ctx, stop) // a second signal ends the process, whatever it waits for
+	if err := run(ctx, os.Stdout, cfg); err != nil {
 		fmt.Fprintln(os.Stderr, "hello:", err)
 		os.Exit(1)
 	}
 }
 
+// config is what the command line decides.
+type config struct{ server, cache string }
+
+// parse reads the arguments. It tells people on w what they are where they are
+// asked for (flag.ErrHelp) or wrong.
+func parse(args []string, w io.Writer) (config, error) {
+	var cfg config
+	flags := flag.NewFlagSet("hello", flag.ContinueOnError)
+	flags.SetOutput(w)
+	flags.StringVar(&cfg.server, "server", cmp.Or(os.Getenv("PLIMSOLL_SERVER"), "http://127.0.0.1:8013"), "`URL` of the server, also from PLIMSOLL_SERVER")
+	flags.StringVar(&cfg.cache, "cache", "", "`folder` for the newest flags, to begin with where no server answers")
+	if err := flags.Parse(args); err != nil {
+		return config{}, err
+	}
+	if flags.NArg() > 0 {
+		err := fmt.Errorf("hello takes no arguments, and got %q", flags.Arg(0))
+		fmt.Fprintln(w, err)
+		flags.Usage()
+		return config{}, err
+	}
+	return cfg, nil
+}
+
 // run answers until the context ends.
-func run(ctx context.Context, out io.Writer, server string) error {
+func run(ctx context.Context, out io.Writer, cfg config) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	provider, err := sdk.NewProvider(sdk.WithEndpoints(server), sdk.WithLogger(log))
+	options := []sdk.Option{sdk.WithEndpoints(cfg.server), sdk.WithLogger(log)}
+	if cfg.cache != "" {
+		options = append(options, sdk.WithCacheDir(cfg.cache))
+	}
+	provider, err := sdk.NewProvider(options...)
 	if err != nil {
 		return err
 	}

@@ -334,7 +334,7 @@
       search(form);
     } else if (e.submitter?.matches("[data-here]")) {
       e.preventDefault();
-      inPlace(form, e.submitter);
+      if (e.submitter.value === "check") check(form); else inPlace(form, e.submitter);
     }
   });
 
@@ -352,6 +352,11 @@
       const id = form.dataset.liveSearch, have = doc.getElementById(id), want = page.getElementById(id);
       if (have && want) morph(have, doc.importNode(want, true));
       history.replaceState(null, "", url.pathname + url.search);
+      if (page.body.dataset.events !== body.dataset.events) { // what is live is another list
+        body.dataset.events = page.body.dataset.events;
+        version = page.body.dataset.version;
+        connect();
+      }
       rollout(); tick();
     } catch { say("The search did not get an answer; the list is as it was."); }
   }

@@ -294,7 +294,11 @@ type ListRecordsRequest struct {
 	// Only records before this sequence; 0: from the newest.
 	BeforeSeq uint64 `protobuf:"varint,4,opt,name=before_seq,json=beforeSeq,proto3" json:"before_seq,omitempty"`
 	// How many records at most; 0: 50.
-	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// How many records to look at in search of those that are asked for, at most;
+	// 0: all there are. next_before_seq then tells where to go on, even where
+	// fewer records than limit were found.
+	ScanLimit     uint32 `protobuf:"varint,6,opt,name=scan_limit,json=scanLimit,proto3" json:"scan_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +364,13 @@ func (x *ListRecordsRequest) GetBeforeSeq() uint64 {
 func (x *ListRecordsRequest) GetLimit() uint32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListRecordsRequest) GetScanLimit() uint32 {
+	if x != nil {
+		return x.ScanLimit
 	}
 	return 0
 }
@@ -688,14 +699,16 @@ const file_plimsoll_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"after_json\x18\x06 \x01(\tR\tafterJsonB\t\n" +
 	"\a_beforeB\b\n" +
-	"\x06_after\"\xc2\x01\n" +
+	"\x06_after\"\xe1\x01\n" +
 	"\x12ListRecordsRequest\x12%\n" +
 	"\tnamespace\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\tnamespace\x12 \n" +
 	"\x06object\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xac\x02R\x06object\x12$\n" +
 	"\tchange_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\bchangeId\x12\x1d\n" +
 	"\n" +
 	"before_seq\x18\x04 \x01(\x04R\tbeforeSeq\x12\x1e\n" +
-	"\x05limit\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\"q\n" +
+	"\x05limit\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\x12\x1d\n" +
+	"\n" +
+	"scan_limit\x18\x06 \x01(\rR\tscanLimit\"q\n" +
 	"\x13ListRecordsResponse\x122\n" +
 	"\arecords\x18\x01 \x03(\v2\x18.plimsoll.v1.AuditRecordR\arecords\x12&\n" +
 	"\x0fnext_before_seq\x18\x02 \x01(\x04R\rnextBeforeSeq\"k\n" +

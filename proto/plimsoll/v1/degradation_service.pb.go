@@ -928,7 +928,8 @@ type SetLevelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Namespace; empty: as the caller's headers say.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The level, in millionths; unset: what the policies want, with no hold.
+	// The level, in millionths. Unset gives it back to the policies and removes
+	// every hold, a pin included; 0 is a level like any other, and is pinned.
 	LevelMillionths *uint32 `protobuf:"varint,2,opt,name=level_millionths,json=levelMillionths,proto3,oneof" json:"level_millionths,omitempty"`
 	// How long; unset: until it is set again.
 	Duration *durationpb.Duration `protobuf:"bytes,3,opt,name=duration,proto3" json:"duration,omitempty"`

@@ -1,280 +1,242 @@
-// Package mapdraw lays out the drawing of a failure map: dependencies on the
-// left, in layers, features on the right, by tier, and lines between what needs
-// what. It is pure, and gives the same drawing for the same map.
+// Package mapdraw lays out the failure map: dependencies on the left, the most
+// fundamental ones leftmost, and features on the right, grouped by tier, with a
+// line from each need to what needs it. It decides where things are; what they
+// look like is for the page.
+//
+// The layers and their order follow Sugiyama, Tagawa and Toda, "Methods for
+// visual understanding of hierarchical system structures" (1981), without its
+// dummy nodes: an edge may pass under the nodes of a layer between.
 package mapdraw
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-
-	"github.com/plimsoll-dev/plimsoll/degrade"
 )
 
-// Bounds of what is drawn; what is more is counted.
+// Bounds of a drawing: what is past them is folded into one node a group.
 const (
 	MaxDependencies = 60
 	MaxFeatures     = 120
-	maxLayers       = 6
+	// MaxEdges is how many lines there are at most.
+	MaxEdges = 600
 )
 
-// Sizes in units of the drawing.
-const (
-	nodeWidth, nodeHeight = 190, 30
-	rowHeight             = 38
-	columnWidth           = nodeWidth + 90
-	headingHeight         = 30
-	margin                = 8
-)
-
-// Node is a dependency or a feature.
-type Node struct {
-	Name    string
-	Feature *degrade.Feature // nil for a dependency
-	// Unknown: features need it, but the plan does not have it.
-	Unknown    bool
-	X, Y, W, H int
+// A Thing is a dependency or a feature, as it is put in.
+type Thing struct {
+	Name string
+	// Group is a feature's place among the groups; dependencies have none.
+	Group int
+	// Needs names what it needs. A name that nothing has is left out.
+	Needs []string
+	// Prefer has it drawn before others if not all can be.
+	Prefer bool
 }
 
-// Edge goes from what is needed to what needs it.
+// A Graph is what is to be drawn. Where a feature is called as a dependency is,
+// the name is the dependency's.
+type Graph struct {
+	Dependencies, Features []Thing
+	// Groups are the headings of the features' groups, from top to bottom.
+	Groups []string
+}
+
+// A Node is a box.
+type Node struct {
+	// Name is that of the thing; "" in a node that others are folded into.
+	Name    string
+	Feature bool
+	// Folded are the names that have no box of their own, sorted.
+	Folded     []string
+	X, Y, W, H float64
+	layer      int
+	group      int
+}
+
+// An Edge leads from a need to what needs it: indices of nodes, and the path of
+// the line.
 type Edge struct {
-	From, To string
+	From, To int
 	Path     string
 }
 
-// Heading is the name of a column or tier.
+// A Heading is that of a group, which its Y is the base line of.
 type Heading struct {
-	Text string
-	X, Y int
+	Group int
+	X, Y  float64
 }
 
-// Drawing is a laid out map.
+// A Drawing is the map with a place for everything. Equal graphs have equal
+// drawings.
 type Drawing struct {
-	Width, Height int
+	Width, Height float64
 	Nodes         []Node
 	Edges         []Edge
 	Headings      []Heading
-	// MoreDependencies and MoreFeatures are how many are not drawn.
-	MoreDependencies, MoreFeatures int
+	// EdgesLeftOut is how many lines there would be more.
+	EdgesLeftOut int
 }
 
+// layout is a drawing in the making.
 type layout struct {
-	deps     []degrade.Dependency
-	known    map[string]bool
-	layer    map[string]int
-	needs    map[string][]string
-	users    map[string][]string
-	features []degrade.Feature
-	y        map[string]float64
+	g     Graph
+	nodes []Node
+	// deps and feats find a node by the name of a thing, own or folded.
+	deps, feats map[string]int
+	edges       [][2]int // from a need to what needs it
+	leftOut     int
+	in, out     [][]int // by node: what it needs, what needs it
+	columns     [][]int // by layer: its nodes from top to bottom; the last are the features
 }
 
-// Draw lays out a plan and features. first are names that are drawn before
-// others where not all can be.
-func Draw(plan degrade.Plan, features []degrade.Feature, first map[string]bool) Drawing {
-	l := &layout{known: make(map[string]bool), layer: make(map[string]int), needs: make(map[string][]string), users: make(map[string][]string), y: make(map[string]float64)}
-	var d Drawing
-	l.features, d.MoreFeatures = choose(features, plan.Tiers, first)
-	l.deps, d.MoreDependencies = l.dependencies(plan, first)
+// Draw lays out a graph.
+func Draw(g Graph) Drawing {
+	l := &layout{g: g, deps: make(map[string]int), feats: make(map[string]int)}
+	l.place()
 	l.connect()
-	l.findLayers()
-	l.place(&d)
-	return d
+	l.layers()
+	l.order()
+	return l.finish()
 }
 
-// choose takes the features to draw, in the order in which they are.
-func choose(features []degrade.Feature, tiers degrade.Tiers, first map[string]bool) ([]degrade.Feature, int) {
-	rank := func(f degrade.Feature) int {
-		if n, ok := tiers.Rank(f.Tier); ok {
-			return n
+// choose are the things that get a box of their own, and the others. Those that
+// are preferred, and those that most others need, come first.
+func choose(things []Thing, most int, weight func(*Thing) int) (drawn, folded []Thing) {
+	all := slices.Clone(things)
+	slices.SortStableFunc(all, func(a, b Thing) int { return cmp.Compare(a.Name, b.Name) })
+	all = slices.CompactFunc(all, func(a, b Thing) bool { return a.Name == b.Name })
+	if len(all) <= most {
+		return all, nil
+	}
+	slices.SortStableFunc(all, func(a, b Thing) int {
+		if a.Prefer != b.Prefer {
+			if a.Prefer {
+				return -1
+			}
+			return 1
 		}
-		return len(tiers)
+		return cmp.Compare(weight(&b), weight(&a))
+	})
+	drawn, folded = all[:most:most], all[most:]
+	for _, part := range [][]Thing{drawn, folded} {
+		slices.SortFunc(part, func(a, b Thing) int { return cmp.Compare(a.Name, b.Name) })
 	}
-	all := slices.Clone(features)
-	slices.SortFunc(all, func(a, b degrade.Feature) int {
-		return cmp.Or(
-			cmp.Compare(boolRank(first[a.Key]), boolRank(first[b.Key])),
-			cmp.Compare(boolRank(len(a.DependsOn) > 0), boolRank(len(b.DependsOn) > 0)),
-			cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Key, b.Key))
-	})
-	drawn := all[:min(len(all), MaxFeatures)]
-	slices.SortFunc(drawn, func(a, b degrade.Feature) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Key, b.Key))
-	})
-	return drawn, len(all) - len(drawn)
+	return drawn, folded
 }
 
-func boolRank(b bool) int {
-	if b {
-		return 0
-	}
-	return 1
-}
-
-// dependencies are those to draw: of the plan, and those that features name
-// beyond it.
-func (l *layout) dependencies(plan degrade.Plan, first map[string]bool) ([]degrade.Dependency, int) {
-	isFeature := make(map[string]bool)
-	used := make(map[string]bool)
-	for _, f := range l.features {
-		isFeature[f.Key] = true
-		for _, name := range f.DependsOn {
-			used[name] = true
+// place makes the nodes.
+func (l *layout) place() {
+	users := make(map[string]int)
+	for _, things := range [][]Thing{l.g.Dependencies, l.g.Features} {
+		for i := range things {
+			for _, name := range things[i].Needs {
+				users[name]++
+			}
 		}
 	}
-	all := slices.Clone(plan.Dependencies)
-	for _, dep := range plan.Dependencies {
-		l.known[dep.Name] = true
-	}
-	for name := range used {
-		if !l.known[name] && !isFeature[name] {
-			all = append(all, degrade.Dependency{Name: name})
+	drawn, folded := choose(l.g.Dependencies, MaxDependencies, func(t *Thing) int { return users[t.Name] })
+	l.box(l.deps, drawn, false)
+	l.fold(l.deps, folded, 0, false)
+	// Features that need something tell more than those that need nothing, and the
+	// upper groups more than the lower ones.
+	drawn, folded = choose(l.g.Features, MaxFeatures, func(t *Thing) int {
+		weight := -l.group(t)
+		if len(t.Needs) > 0 {
+			weight += len(l.g.Groups) + 1
 		}
-	}
-	slices.SortFunc(all, func(a, b degrade.Dependency) int {
-		return cmp.Or(cmp.Compare(boolRank(first[a.Name]), boolRank(first[b.Name])),
-			cmp.Compare(boolRank(used[a.Name]), boolRank(used[b.Name])), cmp.Compare(a.Name, b.Name))
+		return weight
 	})
-	drawn := all[:min(len(all), MaxDependencies)]
-	slices.SortFunc(drawn, func(a, b degrade.Dependency) int { return cmp.Compare(a.Name, b.Name) })
-	return drawn, len(all) - len(drawn)
+	l.box(l.feats, drawn, true)
+	for group := range len(l.g.Groups) + 1 {
+		l.fold(l.feats, slices.DeleteFunc(slices.Clone(folded), func(t Thing) bool { return l.group(&t) != group }), group, true)
+	}
 }
 
+// group is a feature's group; what is in none of them is in one after the last.
+func (l *layout) group(t *Thing) int {
+	if t.Group < 0 || t.Group > len(l.g.Groups) {
+		return len(l.g.Groups)
+	}
+	return t.Group
+}
+
+func (l *layout) box(index map[string]int, things []Thing, feature bool) {
+	for i := range things {
+		index[things[i].Name] = len(l.nodes)
+		n := Node{Name: things[i].Name, Feature: feature}
+		if feature {
+			n.group = l.group(&things[i])
+		}
+		l.nodes = append(l.nodes, n)
+	}
+}
+
+func (l *layout) fold(index map[string]int, things []Thing, group int, feature bool) {
+	if len(things) == 0 {
+		return
+	}
+	n := Node{Feature: feature, group: group}
+	for i := range things {
+		index[things[i].Name] = len(l.nodes)
+		n.Folded = append(n.Folded, things[i].Name)
+	}
+	l.nodes = append(l.nodes, n)
+}
+
+// connect makes the edges, each once.
 func (l *layout) connect() {
-	drawn := make(map[string]bool)
-	for _, dep := range l.deps {
-		drawn[dep.Name] = true
-	}
-	isDep := make(map[string]bool)
-	for name := range drawn {
-		isDep[name] = true
-	}
-	for _, f := range l.features {
-		drawn[f.Key] = true
-	}
-	add := func(user, name string) {
-		if drawn[name] && name != user {
-			l.needs[user] = append(l.needs[user], name)
-			l.users[name] = append(l.users[name], user)
+	known := make(map[[2]int]bool)
+	add := func(from, to int) {
+		if e := [2]int{from, to}; from != to && !known[e] {
+			known[e] = true
+			l.edges = append(l.edges, e)
 		}
 	}
-	for _, dep := range l.deps {
-		for _, name := range dep.DependsOn {
-			if isDep[name] {
-				add(dep.Name, name)
+	for i := range l.g.Dependencies {
+		to := l.deps[l.g.Dependencies[i].Name]
+		for _, name := range l.g.Dependencies[i].Needs {
+			if from, ok := l.deps[name]; ok {
+				add(from, to)
 			}
 		}
 	}
-	for _, f := range l.features {
-		if isDep[f.Key] {
-			continue // called as a dependency is: the name is the dependency's
-		}
-		for _, name := range f.DependsOn {
-			add(f.Key, name)
-		}
-	}
-}
-
-// findLayers puts each dependency right of those that it needs. A circle, which
-// a plan cannot have, would end at the last layer.
-func (l *layout) findLayers() {
-	for range maxLayers {
-		moved := false
-		for _, dep := range l.deps {
-			for _, name := range l.needs[dep.Name] {
-				if want := min(maxLayers-1, l.layer[name]+1); l.layer[dep.Name] < want {
-					l.layer[dep.Name], moved = want, true
-				}
+	for i := range l.g.Features {
+		to := l.feats[l.g.Features[i].Name]
+		for _, name := range l.g.Features[i].Needs {
+			if from, ok := l.deps[name]; ok {
+				add(from, to)
+			} else if from, ok := l.feats[name]; ok {
+				add(from, to)
 			}
 		}
-		if !moved {
-			return
-		}
+	}
+	l.thin()
+	slices.SortFunc(l.edges, func(a, b [2]int) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
+	l.in, l.out = make([][]int, len(l.nodes)), make([][]int, len(l.nodes))
+	for _, e := range l.edges {
+		l.in[e[1]] = append(l.in[e[1]], e[0])
+		l.out[e[0]] = append(l.out[e[0]], e[1])
 	}
 }
 
-// place gives everything its coordinates: features in order, and then layer by
-// layer, from right to left, each dependency beside the middle of what needs it.
-func (l *layout) place(d *Drawing) {
-	layers := 0
-	for _, dep := range l.deps {
-		layers = max(layers, l.layer[dep.Name]+1)
+// thin leaves out edges past the bound, those between preferred things last.
+func (l *layout) thin() {
+	if len(l.edges) <= MaxEdges {
+		return
 	}
-	featureX := margin + layers*columnWidth
-	y, tier := margin, "\x00"
-	for i := range l.features {
-		f := &l.features[i]
-		if f.Tier != tier {
-			tier = f.Tier
-			d.Headings = append(d.Headings, Heading{tier, featureX, y + 18})
-			y += headingHeight
-		}
-		d.Nodes = append(d.Nodes, Node{Name: f.Key, Feature: f, X: featureX, Y: y, W: nodeWidth, H: nodeHeight})
-		l.y[f.Key] = float64(y)
-		y += rowHeight
-	}
-	height := y
-	for layer := layers - 1; layer >= 0; layer-- {
-		height = max(height, l.placeLayer(d, layer, y))
-	}
-	d.Width, d.Height = featureX+nodeWidth+margin, height+margin
-	l.draw(d)
-}
-
-// placeLayer places one layer of dependencies, and returns where it ends.
-func (l *layout) placeLayer(d *Drawing, layer, middle int) int {
-	var names []string
-	for _, dep := range l.deps {
-		if l.layer[dep.Name] == layer {
-			names = append(names, dep.Name)
+	preferred := make([]int, len(l.nodes))
+	for _, t := range l.g.Dependencies {
+		if t.Prefer {
+			preferred[l.deps[t.Name]] = 1
 		}
 	}
-	want := make(map[string]float64)
-	for _, name := range names {
-		sum := 0.0
-		for _, user := range l.users[name] {
-			sum += l.y[user]
-		}
-		if n := len(l.users[name]); n > 0 {
-			want[name] = sum / float64(n)
-		} else {
-			want[name] = float64(middle) // what nothing needs goes last
+	for _, t := range l.g.Features {
+		if t.Prefer {
+			preferred[l.feats[t.Name]] = 1
 		}
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(want[a], want[b]) })
-	at := margin + headingHeight
-	for i, name := range names {
-		room := max(0, len(names)-i-1) * rowHeight
-		y := max(at, min(int(want[name]), max(at, middle-room-rowHeight)))
-		l.y[name] = float64(y)
-		d.Nodes = append(d.Nodes, Node{Name: name, Unknown: !l.known[name], X: margin + layer*columnWidth, Y: y, W: nodeWidth, H: nodeHeight})
-		at = y + rowHeight
-	}
-	return at
-}
-
-// draw makes the lines.
-func (l *layout) draw(d *Drawing) {
-	at := make(map[string]Node, len(d.Nodes))
-	for _, n := range d.Nodes {
-		if _, taken := at[n.Name]; !taken || n.Feature == nil {
-			at[n.Name] = n
-		}
-	}
-	for _, n := range d.Nodes {
-		for _, name := range l.needs[n.Name] {
-			d.Edges = append(d.Edges, Edge{From: name, To: n.Name, Path: curve(at[name], n)})
-		}
-	}
-	slices.SortFunc(d.Edges, func(a, b Edge) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
-}
-
-// curve is a line from the right side of one node to the left side of another;
-// between two of one column it goes round their right sides.
-func curve(from, to Node) string {
-	x1, y1, y2 := from.X+from.W, from.Y+from.H/2, to.Y+to.H/2
-	if from.X == to.X {
-		return fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+40, y1, x1+40, y2, x1, y2)
-	}
-	mid := (x1 + to.X) / 2
-	return fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, mid, y1, mid, y2, to.X, y2)
+	slices.SortStableFunc(l.edges, func(a, b [2]int) int {
+		return cmp.Compare(preferred[b[0]]*preferred[b[1]], preferred[a[0]]*preferred[a[1]])
+	})
+	l.leftOut = len(l.edges) - MaxEdges
+	l.edges = l.edges[:MaxEdges]
 }

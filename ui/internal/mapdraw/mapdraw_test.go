@@ -2,86 +2,170 @@ package mapdraw
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/plimsoll-dev/plimsoll/degrade"
 )
 
-func shop() (degrade.Plan, []degrade.Feature) {
-	return degrade.Plan{
-			Tiers: degrade.DefaultTiers(),
-			Dependencies: []degrade.Dependency{
-				{Name: "db"}, {Name: "ranker", DependsOn: []string{"db"}}, {Name: "payments"},
-			},
-		}, []degrade.Feature{
-			{Key: "recommendations", Tier: "optional", DependsOn: []string{"ranker"}},
-			{Key: "checkout", Tier: "critical", DependsOn: []string{"payments", "db"}},
-			{Key: "reviews", Tier: "standard", DependsOn: []string{"nobody-knows", "checkout"}},
-			{Key: "plain", Tier: "standard"},
-		}
+func shop() Graph {
+	return Graph{
+		Groups: []string{"critical", "optional"},
+		Dependencies: []Thing{
+			{Name: "db"}, {Name: "network"}, {Name: "payments", Needs: []string{"db", "network"}}, {Name: "ranker", Needs: []string{"network", "nobody"}}, {Name: "mail"},
+		},
+		Features: []Thing{
+			{Name: "checkout", Group: 0, Needs: []string{"payments", "payments"}},
+			{Name: "receipts", Group: 0, Needs: []string{"mail", "checkout"}},
+			{Name: "hints", Group: 1, Needs: []string{"ranker", "gone"}},
+			{Name: "stray", Group: -1},
+		},
+	}
 }
 
-func TestDraw(t *testing.T) {
-	plan, features := shop()
-	d := Draw(plan, features, nil)
-	at := make(map[string]Node)
-	for i, n := range d.Nodes {
-		at[n.Name] = n
-		for _, other := range d.Nodes[:i] {
-			if n.X < other.X+other.W && other.X < n.X+n.W && n.Y < other.Y+other.H && other.Y < n.Y+n.H {
-				t.Errorf("%s lies over %s", n.Name, other.Name)
+func node(t *testing.T, d *Drawing, name string) *Node {
+	t.Helper()
+	for i := range d.Nodes {
+		if d.Nodes[i].Name == name {
+			return &d.Nodes[i]
+		}
+	}
+	t.Fatalf("%s is not drawn", name)
+	return nil
+}
+
+// edges are those of a drawing, by name.
+func edges(d *Drawing) (out []string) {
+	for _, e := range d.Edges {
+		out = append(out, d.Nodes[e.From].Name+">"+d.Nodes[e.To].Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// check tells what no drawing may have: boxes that overlap or stick out.
+func check(t *testing.T, d *Drawing) {
+	t.Helper()
+	for i, a := range d.Nodes {
+		if a.X < 0 || a.Y < 0 || a.X+a.W > d.Width || a.Y+a.H > d.Height {
+			t.Errorf("%q sticks out: %+v of %v × %v", a.Name, a, d.Width, d.Height)
+		}
+		for _, b := range d.Nodes[i+1:] {
+			if a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
+				t.Errorf("%q and %q overlap", a.Name, b.Name)
 			}
 		}
-		if n.X < 0 || n.Y < 0 || n.X+n.W > d.Width || n.Y+n.H > d.Height {
-			t.Errorf("%s is outside", n.Name)
-		}
-	}
-	if at["db"].X >= at["ranker"].X || at["ranker"].X >= at["recommendations"].X {
-		t.Error("what is needed is not left of what needs it")
-	}
-	if at["checkout"].Y >= at["reviews"].Y || at["reviews"].Y >= at["recommendations"].Y {
-		t.Error("features are not in the order of their tiers")
-	}
-	if !at["nobody-knows"].Unknown || at["db"].Unknown {
-		t.Error("what the plan lacks is not told apart")
-	}
-	var edges []string
-	for _, e := range d.Edges {
-		edges = append(edges, e.From+">"+e.To)
-	}
-	want := []string{"checkout>reviews", "db>checkout", "db>ranker", "nobody-knows>reviews", "payments>checkout", "ranker>recommendations"}
-	if diff := cmp.Diff(want, edges); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(d, Draw(plan, features, nil)); diff != "" {
-		t.Errorf("the same map is drawn in two ways:\n%s", diff)
 	}
 }
 
-func TestDrawIsBounded(t *testing.T) {
-	var plan degrade.Plan
-	plan.Tiers = degrade.DefaultTiers()
-	var features []degrade.Feature
-	for i := range 500 {
-		plan.Dependencies = append(plan.Dependencies, degrade.Dependency{Name: fmt.Sprintf("dep-%03d", i), DependsOn: []string{fmt.Sprintf("dep-%03d", (i+499)%500)}})
-		features = append(features, degrade.Feature{Key: fmt.Sprintf("flag-%03d", i), Tier: "optional", DependsOn: []string{fmt.Sprintf("dep-%03d", i)}})
+func TestNeedsAreLeftOfWhatNeedsThem(t *testing.T) {
+	d := Draw(shop())
+	check(t, &d)
+	want := []string{"checkout>receipts", "db>payments", "mail>receipts", "network>payments", "network>ranker", "payments>checkout", "ranker>hints"}
+	if got := edges(&d); !slices.Equal(got, want) {
+		t.Errorf("edges %v, want %v", got, want)
 	}
-	d := Draw(plan, features, map[string]bool{"flag-400": true, "dep-400": true})
-	if len(d.Nodes) != MaxDependencies+MaxFeatures || d.MoreDependencies != 440 || d.MoreFeatures != 380 {
-		t.Errorf("%d nodes, %d and %d more", len(d.Nodes), d.MoreDependencies, d.MoreFeatures)
+	x := func(name string) float64 { return node(t, &d, name).X }
+	if !(x("db") == x("network") && x("network") < x("payments") && x("payments") == x("ranker") && x("ranker") == x("mail") && x("mail") < x("checkout")) {
+		t.Error("the layers are out of order")
 	}
-	found := 0
-	for _, n := range d.Nodes {
-		if n.Name == "flag-400" || n.Name == "dep-400" {
-			found++
+	y := func(name string) float64 { return node(t, &d, name).Y }
+	if !(y("checkout") < y("hints") && y("receipts") < y("hints") && y("hints") < y("stray")) {
+		t.Error("the groups are out of order")
+	}
+	if len(d.Headings) != 3 || d.Headings[2].Group != 2 {
+		t.Errorf("headings %v", d.Headings)
+	}
+}
+
+func TestTheSameGraphIsDrawnTheSameWay(t *testing.T) {
+	a, g := Draw(shop()), shop()
+	slices.Reverse(g.Dependencies)
+	slices.Reverse(g.Features)
+	for range 20 {
+		if b := Draw(g); !reflect.DeepEqual(a, b) {
+			t.Fatalf("two drawings of one graph:\n%+v\n%+v", a, b)
 		}
 	}
-	if found != 2 {
-		t.Error("what was to come first was left out")
+}
+
+func TestLinesAreUntangled(t *testing.T) {
+	// Each feature has a dependency of its own, in the opposite order.
+	g := Graph{Groups: []string{"all"}}
+	for i := range 12 {
+		g.Dependencies = append(g.Dependencies, Thing{Name: fmt.Sprintf("d%02d", 11-i)})
+		g.Features = append(g.Features, Thing{Name: fmt.Sprintf("f%02d", i), Needs: []string{fmt.Sprintf("d%02d", 11-i)}})
 	}
-	if empty := Draw(degrade.Plan{}, nil, nil); len(empty.Nodes) != 0 || empty.Width <= 0 {
+	d := Draw(g)
+	check(t, &d)
+	for i := range 12 {
+		if f, dep := node(t, &d, fmt.Sprintf("f%02d", i)), node(t, &d, fmt.Sprintf("d%02d", 11-i)); f.Y != dep.Y {
+			t.Errorf("%s is at %v, what it needs at %v", f.Name, f.Y, dep.Y)
+		}
+	}
+}
+
+func TestCirclesAndChainsAreDrawn(t *testing.T) {
+	g := Graph{Dependencies: []Thing{{Name: "a", Needs: []string{"c", "a"}}, {Name: "b", Needs: []string{"a"}}, {Name: "c", Needs: []string{"b"}}}}
+	for i := range 40 {
+		g.Dependencies = append(g.Dependencies, Thing{Name: fmt.Sprintf("n%02d", i), Needs: []string{fmt.Sprintf("n%02d", i+1)}})
+	}
+	d := Draw(g)
+	check(t, &d)
+	if len(d.Nodes) != 43 || len(d.Edges) != 3+39 {
+		t.Errorf("%d nodes, %d edges", len(d.Nodes), len(d.Edges))
+	}
+	if most := maxLayers*(depWidth+gap) + featureWidth + 2*margin; d.Width > most {
+		t.Errorf("%v wide, at most %v", d.Width, most)
+	}
+	if empty := Draw(Graph{}); len(empty.Nodes) != 0 {
 		t.Errorf("nothing is drawn as %+v", empty)
+	}
+}
+
+func TestALargeMapIsBounded(t *testing.T) {
+	g := Graph{Groups: []string{"critical", "optional"}}
+	for i := range 300 {
+		g.Dependencies = append(g.Dependencies, Thing{Name: fmt.Sprintf("dep-%03d", i), Prefer: i == 299})
+	}
+	for i := range 1000 {
+		f := Thing{Name: fmt.Sprintf("feature-%03d", i), Group: i % 2, Prefer: i == 999}
+		for j := range 30 {
+			f.Needs = append(f.Needs, fmt.Sprintf("dep-%03d", (i*7+j)%300))
+		}
+		f.Needs = append(f.Needs, "dep-299")
+		g.Features = append(g.Features, f)
+	}
+	d := Draw(g)
+	check(t, &d)
+	deps, features, folded := 0, 0, 0
+	for i := range d.Nodes {
+		switch n := &d.Nodes[i]; {
+		case n.Name == "":
+			folded += len(n.Folded)
+		case n.Feature:
+			features++
+		default:
+			deps++
+		}
+	}
+	if deps != MaxDependencies || features != MaxFeatures || folded != 300+1000-MaxDependencies-MaxFeatures {
+		t.Errorf("%d dependencies, %d features, %d folded", deps, features, folded)
+	}
+	if len(d.Edges) != MaxEdges || d.EdgesLeftOut == 0 {
+		t.Errorf("%d edges, %d left out", len(d.Edges), d.EdgesLeftOut)
+	}
+	node(t, &d, "feature-999")
+	if !slices.Contains(edges(&d), "dep-299>feature-999") {
+		t.Error("the line between what is preferred is left out")
+	}
+	// Of features that are alike, the more important ones are drawn.
+	optional := 0
+	for _, n := range d.Nodes {
+		if n.Feature && n.Name != "" && n.group == 1 {
+			optional++
+		}
+	}
+	if optional != 1 {
+		t.Errorf("%d optional features are drawn while critical ones are not", optional)
 	}
 }

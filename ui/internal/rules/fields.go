@@ -212,7 +212,7 @@ func DecodeFields(form url.Values) (f Fields, renamed map[string]string, problem
 	f.Degradable = form.Get("degradable") == "true"
 	f.Tier, f.DependsOn, f.Guard = field("tier"), field("dependson"), field("guard")
 	if _, err := readLabels(f.Labels); err != nil {
-		d.problem("labels", "%v", err)
+		d.problem("labels", "The label %v.", err)
 	}
 	return f, renamed, d.problems
 }
@@ -230,7 +230,7 @@ func readLabels(s string) (*Object, error) {
 		k, v, ok := strings.Cut(line, "=")
 		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
 		if !ok || k == "" {
-			return nil, fmt.Errorf("The label %s is not of the form name=value.", clipped(line)) //nolint:staticcheck // a sentence for a form
+			return nil, fmt.Errorf("%s is not of the form name=value", clipped(line))
 		}
 		o.Set(k, quote(v))
 	}

@@ -201,10 +201,10 @@ func (d *decoder) cond(at string, groups bool) (Cond, bool) {
 		c.Group = &g
 		return c, len(g.Conds) > 0
 	}
-	switch {
-	case c.Op == OpSegment:
+	switch c.Op {
+	case OpSegment:
 		c.Name = d.name(at+".name", "the segment")
-	case c.Op == OpRef:
+	case OpRef:
 		c.Name = d.name(at+".name", "the evaluator")
 	default:
 		c.Name = d.name(at+".name", "the attribute of the context that is asked for, such as country")

@@ -42,7 +42,7 @@ func (a *Audit) ListRecords(ctx context.Context, req *connect.Request[plimsollv1
 	}
 	recs, next, err := a.Store.Records(ctx, ns, store.RecordQuery{
 		Object: req.Msg.GetObject(), ChangeID: req.Msg.GetChangeId(), BeforeSeq: req.Msg.GetBeforeSeq(), Limit: limit,
-		MaxBytes: maxPageBytes / 2, // the values are told twice: as stored, and as text
+		Scan: int(req.Msg.GetScanLimit()), MaxBytes: maxPageBytes / 2, // the values are told twice: as stored, and as text
 	})
 	if err != nil {
 		return nil, Error(err)

@@ -1,0 +1,373 @@
+package admission
+
+import "math"
+
+// The law's constants. All times are in mean service times, unless they say
+// otherwise; they were found by simulation of eight kinds of servers.
+const (
+	startLimit = 8
+	minLimit   = 2
+	// admitted is how many times the knee is admitted.
+	admitted = 2.0
+	// cleanShare of the knee runs without waiting for each other, with certainty.
+	cleanShare = 0.75
+	// house is how many service times of work are admitted or wait at most.
+	house = 8.0
+	// minQueue and minWait hold while the limit is far above the knee.
+	minQueue = 16
+	minWait  = 2.0
+	// luckTime is for how long after a displacement its tier is served by luck.
+	luckTime = 50.0
+)
+
+// A law is the state of the controller: which requests run, which wait, and
+// what is known about the service time. It has a clock of its own, in seconds,
+// that stands still while the process is stopped. It is not safe for concurrent
+// use; Controller has the lock.
+type law struct {
+	queue
+	tiers int
+	most  int // hard cap of places, 0 without one
+
+	n     int     // requests that run
+	limit float64 // places
+	clean int     // up to so many, requests do not wait for each other
+
+	knee    float64 // busy places, over all windows
+	kneeSat float64 // the same, over saturated ones
+
+	// Evidence for the service time: area is time that requests ran while few
+	// did, count the completions in it. service is area÷count at the last batch.
+	area, count float64
+	service     float64
+	mean        float64 // service time of the mix
+	batch       batch
+	batchLimit  float64 // the limit at the last batch, and the highest since
+	fed         float64 // when the limit last did not need evidence to fall
+	fresh       int     // clean completions since the service time last jumped
+	// cleanTime is the time with few running, the integral behind area.
+	cleanTime float64
+
+	probe  probe
+	stall  stall
+	window window
+
+	last      float64 // when the clock was read
+	displaced [maxTiers]float64
+
+	// settled are requests that waited, and now run or are refused.
+	settled *slot
+
+	load  load
+	tally [maxTiers]tally
+	turn  float64 // when the tallies' period ends
+
+	busy    bool    // saturated, for most of the last windows
+	busyFor float64 // share of the last seconds that were saturated
+
+	note  func(EventKind)
+	hook  func()                         // at the end of each window
+	early func() [maxTiers]earlyRefusals // those that took no lock, since the last call
+}
+
+// A batch of evidence.
+type batch struct {
+	area     float64
+	expected float64 // what area would be at the service time known
+	count    float64
+	unknown  float64 // completions while none was known
+	start    float64 // law.cleanTime at its beginning
+}
+
+func newLaw(tiers, most int) *law {
+	l := &law{tiers: tiers, most: most, knee: 1, clean: 1, limit: startLimit, batchLimit: startLimit}
+	for t := range l.displaced {
+		l.displaced[t] = math.Inf(-1)
+	}
+	l.note = func(EventKind) {}
+	l.hook = func() {}
+	l.early = func() (none [maxTiers]earlyRefusals) { return none }
+	return l
+}
+
+// places is how many requests may run now.
+func (l *law) places() int {
+	p := max(1, int(l.limit+0.5))
+	if l.probe.on {
+		p = l.clean
+	}
+	if l.most > 0 {
+		p = min(p, l.most)
+	}
+	return p
+}
+
+// crowd is the limit in multiples of the knee.
+func (l *law) crowd() float64 {
+	if l.kneeSat <= 0 {
+		return admitted
+	}
+	return l.limit / l.kneeSat
+}
+
+// room is how many requests may wait: the whole house holds no more than
+// `house` service times of work.
+func (l *law) room() int {
+	return max(minQueue, int(house*l.kneeSat-l.limit))
+}
+
+// patience is how long a request may wait.
+func (l *law) patience() float64 {
+	if l.mean == 0 {
+		return math.Inf(1)
+	}
+	return l.mean * max(minWait, house-l.crowd())
+}
+
+// serviceOf is the service time to count for a request.
+func (l *law) serviceOf(took float64) float64 {
+	if l.count >= 1 {
+		return l.area / l.count
+	}
+	return took
+}
+
+// read moves the clock to now.
+func (l *law) read(now float64) {
+	dt := now - l.last
+	if l.size > 0 {
+		l.window.waited += dt
+	}
+	l.window.area += dt * float64(l.n)
+	until := now
+	l.probe.closed = false
+	if l.probe.on && l.probe.counting && now >= l.probe.end {
+		until = l.probe.end
+		l.endProbe(now)
+	}
+	if d := until - max(l.last, l.probe.skip); d > 0 && l.n > 0 && l.n <= l.clean {
+		l.area += float64(l.n) * d
+		l.batch.area += float64(l.n) * d
+		l.cleanTime += d
+	}
+	l.giveUpProbe(now)
+	l.last = now
+}
+
+// arrive decides about a new request: s runs, waits, or is refused.
+func (l *law) arrive(now float64, s *slot) {
+	l.read(now)
+	l.tickIfOver(now)
+	s.arrived = now
+	if l.load.due(now + l.stall.total) {
+		l.fold(now)
+	}
+	l.load.sample(now + l.stall.total)
+	l.load.arrived(1, s.share(), 0)
+	l.tally[s.tier].arrive(1)
+	switch {
+	case l.size == 0 && l.n < l.places():
+		l.run(now, s)
+		return
+	case l.hopeless(now, s):
+		l.refuse(s, Deadline)
+	case l.size >= l.room():
+		if w := l.worst(); s.prio >= w {
+			l.displaced[s.tier] = now
+			l.refuse(s, QueueFull)
+		} else {
+			l.displace(now, l.prios[w].oldest)
+			l.wait(s)
+		}
+	default:
+		l.wait(s)
+	}
+	s.present = true
+	l.drain(now)
+	s.present = false
+}
+
+func (l *law) wait(s *slot) {
+	s.state = waiting
+	l.push(s)
+}
+
+func (l *law) displace(now float64, s *slot) {
+	l.displaced[s.tier] = now
+	l.expel(s, Displaced)
+}
+
+// hopeless says that a request could not be answered before its deadline.
+func (l *law) hopeless(now float64, s *slot) bool {
+	return now+l.stall.total > s.deadline-l.mean*l.crowd()
+}
+
+// drain lets those in who wait, while there are places.
+func (l *law) drain(now float64) {
+	for l.size > 0 && l.n < l.places() {
+		best := l.best()
+		t := best / cohorts
+		o := l.queue.tiers[t].oldest
+		if now-o.arrived > l.patience() {
+			l.expel(o, Expired)
+			continue
+		}
+		if now-l.displaced[t] < luckTime*l.mean {
+			o = l.prios[best].newest
+		}
+		if l.hopeless(now, o) {
+			l.expel(o, Deadline)
+			continue
+		}
+		l.remove(o)
+		l.settle(o)
+		l.run(now, o)
+	}
+}
+
+func (l *law) run(now float64, s *slot) {
+	l.n++
+	l.window.peak = max(l.window.peak, l.n)
+	s.state = running
+	s.started = now
+	s.clean0 = l.cleanTime
+	s.clean = l.n <= l.clean
+	l.tally[s.tier].admit(now - s.arrived)
+}
+
+// expel refuses a request that waits.
+func (l *law) expel(s *slot, r Reason) {
+	l.remove(s)
+	l.settle(s)
+	l.refuse(s, r)
+}
+
+func (l *law) refuse(s *slot, r Reason) {
+	s.state, s.reason = refused, r
+	l.tally[s.tier].refuse(1)
+	l.load.arrived(0, 0, 1)
+}
+
+// settle has the one who waits for s told, unless that is who calls.
+func (l *law) settle(s *slot) {
+	if s.present {
+		return
+	}
+	s.next, l.settled = l.settled, s
+}
+
+// earlyRefusals are requests of one tier that were refused without the lock.
+type earlyRefusals struct{ all, unsheddable uint64 }
+
+// fold counts the requests that were refused without the lock.
+func (l *law) fold(now float64) {
+	for t, e := range l.early() {
+		if e.all > 0 {
+			l.displaced[t] = now
+			l.tally[t].arrive(e.all)
+			l.tally[t].refuse(e.all)
+			l.load.arrived(float64(e.all), float64(e.unsheddable), float64(e.all))
+		}
+	}
+}
+
+// leave takes out a request that gave up waiting.
+func (l *law) leave(now float64, s *slot) {
+	l.read(now)
+	l.remove(s)
+	l.tickIfOver(now)
+	l.drain(now)
+}
+
+// An ending says what the end of a request is worth as evidence.
+type ending uint8
+
+const (
+	whole    ending = iota // its duration is its service time
+	early                  // it did less work than that
+	detached               // its duration says nothing
+)
+
+// done ends a request that runs.
+func (l *law) done(now float64, s *slot, e ending) {
+	l.read(now)
+	took := now - s.started
+	if e == whole {
+		l.evidence(now)
+	} else {
+		l.forget(s)
+	}
+	l.n--
+	if l.probe.on && !l.probe.counting && l.n <= l.clean {
+		l.probe.counting = true
+		l.probe.skip = now + probeSettle*l.mean
+		l.probe.end = l.probe.skip + probeLength*l.mean
+	}
+	service := l.serviceOf(took)
+	switch e {
+	case whole:
+		l.window.work += service
+		l.window.count++
+		l.tally[s.tier].took(took)
+	case early:
+		l.window.work += min(service, took)
+		l.window.count++
+		l.tally[s.tier].took(took)
+	case detached:
+	}
+	l.load.done(now, s, e, took)
+	l.tickIfOver(now)
+	l.drain(now)
+}
+
+// evidence counts a clean completion, before it leaves.
+func (l *law) evidence(now float64) {
+	if l.n > l.clean || l.probe.closed || now <= l.probe.skip {
+		return
+	}
+	l.count++
+	l.fresh++
+	b := &l.batch
+	b.count++
+	if l.service > 0 {
+		b.expected += l.service
+	} else {
+		b.unknown++
+		b.expected += l.area / l.count
+	}
+	if most := max(64, 4*float64(l.clean)); l.count > most {
+		l.area *= most / l.count
+		l.count = most
+	}
+	if b.count >= max(16, 2*float64(l.clean)) {
+		l.conclude(now)
+	}
+}
+
+// conclude ends a batch of evidence.
+func (l *law) conclude(now float64) {
+	b := &l.batch
+	rho := b.area / b.expected
+	if rho > 2 && 2*b.unknown < b.count && l.service > 0 {
+		l.count = min(l.count, 16)
+		l.area = l.service * rho * l.count
+		l.fresh = 0
+		l.note(Jump)
+	}
+	if l.service == 0 {
+		l.note(KneeFound)
+	}
+	if l.count >= 4 {
+		l.service = l.area / l.count
+	}
+	*b = batch{start: l.cleanTime}
+	l.batchLimit = l.limit
+	l.probe.evidence = now
+}
+
+// forget takes a request's share out of the evidence: it ended without having
+// done its work, so the time that it ran says nothing.
+func (l *law) forget(s *slot) {
+	l.area = max(l.area-(l.cleanTime-s.clean0), l.area/2)
+	l.batch.area = max(l.batch.area-(l.cleanTime-max(s.clean0, l.batch.start)), 0)
+}

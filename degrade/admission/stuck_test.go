@@ -1,0 +1,34 @@
+package admission
+
+import "testing"
+
+// A service time that is under-estimated by more than twice while the limit is
+// below the places agrees with itself. It comes about where the service time
+// quadruples under a moderate load, and must not last: the limit then lacks the
+// evidence to fall further, and this is reason enough to seek some.
+func TestStuckLow(t *testing.T) {
+	for _, m := range []model{models[0], models[1], models[7]} {
+		for _, load := range []float64{0.3, 0.4, 0.5, 0.6, 0.9} {
+			for seed := range uint64(20) {
+				s := newSim(m, 10+seed)
+				s.setLoad(load, equal)
+				s.run(6)
+				s.slow = 4
+				for start := s.now; s.share(1)/min(0.25, load) < 0.9; {
+					if s.now > start+25 {
+						t.Errorf("server %s at %g×, seed %d: not back at 90 %% after 25 s", m.name, load, seed)
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
+// share runs for a number of seconds, and returns how much was done meanwhile, of
+// the capacity.
+func (s *sim) share(seconds float64) float64 {
+	s.good = [4]float64{}
+	s.run(s.now + seconds)
+	return (s.good[0] + s.good[1] + s.good[2] + s.good[3]) / seconds / float64(s.m.slots)
+}

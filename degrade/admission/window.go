@@ -1,0 +1,226 @@
+package admission
+
+import "math"
+
+const (
+	// The window is two service times, in seconds within these bounds.
+	windowLength  = 2.0
+	windowMin     = 0.005
+	windowMax     = 2.0
+	windowUnknown = 0.010
+	// windowIdle is how long one without a completion lasts at most, in seconds.
+	windowIdle = 1.0
+
+	// How fast the mean service time and the knee are followed.
+	meanMemory = 5.0
+	kneeMemory = 10.0
+	// fall is the share of the limit that is left after one batch of evidence
+	// for a lower one, at the least.
+	fall = 0.75
+	// shrink is how slowly an unsaturated limit follows the load down, for each
+	// service time.
+	shrink = 0.001
+
+	// A probe lowers the limit, waits probeSettle after it took effect, and
+	// counts for probeLength.
+	probeSettle = 0.1
+	probeLength = 2.0
+	// Between two probes: while nothing is known, while little is, and then.
+	gapUnknown = 5.0
+	gapYoung   = 20.0
+	gapSettled = 100.0
+	// While the limit has wanted to fall for so long, and lacks the evidence, what
+	// is known is wrong. The gap is gapUnknown then.
+	starving = 30.0
+	// youngEvidence is how many clean completions make the evidence settled.
+	youngEvidence = 128
+	// A probe is given up if it has not taken effect for so long, since
+	// some handlers hang. Each in a row doubles the gap, up to so many times.
+	probePatience = 20.0
+	maxGiveUps    = 4
+)
+
+// A window sums what happened since it started.
+type window struct {
+	start  float64
+	waited float64 // time that somebody waited
+	work   float64 // service time of what was completed
+	count  float64
+	area   float64 // time that requests ran
+	peak   int
+	probed bool // the last window ended in a probe
+}
+
+// A probe is a short dip of the limit, to measure the service time.
+type probe struct {
+	on       bool
+	counting bool // few run, so that it counts
+	closed   bool // it ended at this reading of the clock
+	skip     float64
+	end      float64
+	start    float64 // of the last probe; 0 before the first
+	evidence float64 // when the last batch was concluded, or a probe ended
+	giveUps  int
+}
+
+func (l *law) endProbe(now float64) {
+	l.probe.on, l.probe.counting, l.probe.closed = false, false, true
+	l.probe.evidence = now
+	l.probe.giveUps = 0
+}
+
+// span is how long a window lasts.
+func (l *law) span() float64 {
+	if l.mean == 0 {
+		return windowUnknown
+	}
+	return min(max(windowLength*l.mean, windowMin), windowMax)
+}
+
+func (l *law) tickIfOver(now float64) {
+	if age := now - l.window.start; age >= l.span() && (l.window.count > 0 || age >= windowIdle) {
+		l.tick(now, age)
+	}
+}
+
+// gain is the weight of a window of length t in an average over memory service
+// times.
+func (l *law) gain(t, memory float64) float64 {
+	if l.mean == 0 {
+		return 1
+	}
+	return min(1, t/(memory*l.mean))
+}
+
+// tick ends a window of length t.
+func (l *law) tick(now, t float64) {
+	l.fold(now)
+	l.load.sample(now + l.stall.total)
+	w := &l.window
+	if w.count > 0 {
+		if l.mean == 0 {
+			l.mean = w.work / w.count
+		} else {
+			l.mean += l.gain(t, meanMemory) * (w.work/w.count - l.mean)
+		}
+	}
+	busy := w.work / t
+	saturated := w.waited > t/2
+	probed := l.probe.on || w.probed
+	if !probed {
+		l.knee += l.gain(t, kneeMemory) * (busy - l.knee)
+		l.clean = max(1, int(cleanShare*l.knee))
+	}
+	if saturated && !l.probe.on {
+		switch {
+		case l.kneeSat == 0:
+			l.kneeSat = busy
+		case !probed:
+			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
+		}
+		l.steer(now)
+	}
+	if !saturated {
+		l.relax(t)
+	}
+	l.expire(now)
+	l.load.window(t, l.crowd(), w, saturated, probed)
+	l.observe(now, t, saturated)
+	l.hook()
+	*w = window{start: now, peak: l.n, probed: l.probe.on}
+}
+
+// steer moves the limit of a saturated process towards twice the knee, down
+// only on evidence, and sees to it that there is evidence.
+func (l *law) steer(now float64) {
+	want := admitted * l.kneeSat
+	if want >= fall*l.batchLimit {
+		l.fed = now
+	}
+	if want < l.limit {
+		want = max(want, min(l.limit, fall*l.batchLimit))
+	}
+	l.limit = max(minLimit, want)
+	l.batchLimit = max(l.batchLimit, l.limit)
+	if l.probe.on || now-l.probe.start <= gapUnknown*l.mean {
+		return
+	}
+	if now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
+		l.probe.on, l.probe.counting = true, false
+		l.probe.start = now
+		l.note(Probe)
+	}
+}
+
+// gap is the time between probes.
+func (l *law) gap() float64 {
+	gap := gapSettled
+	switch {
+	case l.service == 0 || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
+		gap = gapUnknown
+	case l.fresh < youngEvidence:
+		gap = gapYoung
+	}
+	return gap * math.Exp2(float64(l.probe.giveUps))
+}
+
+// relax moves the limit of an unsaturated process slowly towards twice what it
+// needed, never to its present load.
+func (l *law) relax(t float64) {
+	goal := max(startLimit, admitted*float64(l.window.peak))
+	if goal < l.limit {
+		l.limit += min(1, shrink*t/max(l.mean, windowMin/windowLength)) * (goal - l.limit)
+		l.batchLimit = l.limit
+		l.kneeSat = max(l.kneeSat, l.limit/2)
+	}
+}
+
+// giveUpProbe ends a probe that does not take effect: what runs does not end.
+func (l *law) giveUpProbe(now float64) {
+	p := &l.probe
+	if p.on && !p.counting && now-p.start > probePatience*l.mean {
+		p.on = false
+		p.evidence = now
+		p.giveUps = min(p.giveUps+1, maxGiveUps)
+	}
+}
+
+// expire refuses those who have waited too long.
+func (l *law) expire(now float64) {
+	patience := l.patience()
+	for t := range l.tiers {
+		for o := l.queue.tiers[t].oldest; o != nil && now-o.arrived > patience; o = l.queue.tiers[t].oldest {
+			l.expel(o, Expired)
+		}
+	}
+}
+
+const (
+	// busyMemory is how many seconds, or service times, it takes to call a
+	// process saturated or relieved. That is for people; the law is faster.
+	busyMemory     = 1.0
+	busyMemoryMean = 20.0
+)
+
+// observe keeps what only people look at.
+func (l *law) observe(now, t float64, saturated bool) {
+	if now >= l.turn {
+		for i := range l.tiers {
+			l.tally[i].turn()
+		}
+		l.turn = now + periodLength
+	}
+	is := 0.0
+	if saturated {
+		is = 1
+	}
+	l.busyFor += min(1, t/max(busyMemory, busyMemoryMean*l.mean)) * (is - l.busyFor)
+	switch {
+	case !l.busy && l.busyFor > 0.5:
+		l.busy = true
+		l.note(Saturated)
+	case l.busy && l.busyFor < 0.1:
+		l.busy = false
+		l.note(Relieved)
+	}
+}
