@@ -30,8 +30,24 @@ build: ## Build bin/server and bin/flagctl
 ##@ Check
 
 .PHONY: test
-test: ## Run every test
+test: ## Run every test, in a browser too
 	go test ./...
+	@$(MAKE) --no-print-directory e2e
+
+.PHONY: e2e
+e2e: ui/e2e/node_modules/.package-lock.json ## Test the console in Chromium, installing what is missing
+	@if ! command -v "$${CHROMIUM:-chromium}" >/dev/null; then \
+	  if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then \
+	    echo 'e2e: no Chromium: install it (Debian: apt-get install chromium), or say where one is: CHROMIUM=/path/to/chromium' >&2; exit 1; \
+	  fi; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null; \
+	fi
+	go build -o $(BUILD)/ ./cmd/server ./cmd/flagctl ./examples/hello
+	cd ui/e2e && CHROMIUM="$$(command -v "$${CHROMIUM:-chromium}")" node run.mjs
+
+ui/e2e/node_modules/.package-lock.json: ui/e2e/package.json ui/e2e/package-lock.json
+	cd ui/e2e && npm ci --no-audit --no-fund
+	@touch $@
 
 .PHONY: test-race
 test-race: ## Run the tests under the race detector, but for packages that link etcd
