@@ -45,11 +45,15 @@ func (s *Set) ComposeAll() (document string) {
 		b = append(appendQuoted(b, key), ':')
 		b = s.appendFlag(b, f)
 	}
-	b = append(b, '}')
+	return string(s.appendSetMetadata(append(b, '}')))
+}
+
+// appendSetMetadata writes what stands behind the flags.
+func (s *Set) appendSetMetadata(b []byte) []byte {
 	if s.settings.Metadata != "" && len(s.view.base.m) > 0 {
 		b = appendMember(b, false, "metadata", compactJSON(s.settings.Metadata))
 	}
-	return string(append(b, '}'))
+	return append(b, '}')
 }
 
 // composition is what becomes of a flag.

@@ -55,6 +55,37 @@ func TestComposedAgrees(t *testing.T) {
 	})
 }
 
+// A composer writes any succession of sets as each set does by itself.
+func TestComposerAgrees(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := flagGenerator{newGenerator(rapid.Uint64().Draw(t, "seed")), map[string]bool{}}
+		var c Composer
+		sets := []*Set{Empty()}
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
+			s, u := sets[len(sets)-1], g.update()
+			switch g.IntN(5) {
+			case 0: // all anew
+			case 1: // some flags, old and new, and what is over
+				u = Update{Flags: u.Flags[:g.IntN(len(u.Flags)+1)], RemovedFlags: []string{"flag 3"}, RemovedOverrides: []string{"flag 0", "flag 1"}, Revision: 7}
+			case 2:
+				u = Update{Level: u.Level, Revision: 7}
+			case 3:
+				u = Update{OpenGuards: u.OpenGuards, ClosedGuards: []string{"cache"}, Evaluators: u.Evaluators, Overrides: u.Overrides, Revision: 7}
+			case 4:
+				u = Update{Settings: u.Settings, Segments: u.Segments, Revision: 7}
+			}
+			s, _ = s.With(u, time.Unix(0, 0))
+			sets = append(sets, s)
+			if g.IntN(4) == 0 {
+				s = sets[g.IntN(len(sets))] // one that somebody has kept
+			}
+			if got, want := c.ComposeAll(s), s.ComposeAll(); got != want {
+				t.Fatalf("composed on the one before:\n%s\nby itself:\n%s", got, want)
+			}
+		}
+	})
+}
+
 // A constant that a rule of its own yields may stand where the same constant,
 // written out, is refused: what is composed is taken all the same, and serves the
 // same.

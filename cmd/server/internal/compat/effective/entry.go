@@ -23,8 +23,11 @@ type entry struct {
 	// movedAt is when an automatic move last reached the paced line.
 	movedAt time.Time
 	ended   bool
+
+	composing sync.Mutex
+	composer  flag.Composer
 	// last is the document composed last, which the next one may be equal to.
-	last atomic.Pointer[Document]
+	last *Document
 }
 
 // line is a succession of states of one namespace.

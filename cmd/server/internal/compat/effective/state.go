@@ -57,15 +57,18 @@ func newState(e *entry, snap *store.Snapshot, set *flag.Set, now time.Time) *Sta
 // Document is the state as one plain flagd document: composed when first asked
 // for, and the very same as before where that had the same text.
 func (s *State) Document() *Document {
-	s.composing.Do(func() {
-		s.document = &Document{JSON: s.raw.ComposeAll()}
-		if last := s.entry.last.Load(); last != nil && last.JSON == s.document.JSON {
-			s.document = last
-			return
-		}
-		s.entry.last.Store(s.document)
-	})
+	s.composing.Do(func() { s.document = s.entry.compose(s.raw) })
 	return s.document
+}
+
+// compose is the document of a set, and the one before where that is equal.
+func (e *entry) compose(set *flag.Set) *Document {
+	e.composing.Lock()
+	defer e.composing.Unlock()
+	if text := e.composer.ComposeAll(set); e.last == nil || e.last.JSON != text {
+		e.last = &Document{JSON: text}
+	}
+	return e.last
 }
 
 // Digest tells the state apart from all others of its namespace: a hash of the
