@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -60,12 +61,18 @@ func BenchmarkOFREP(b *testing.B) {
 
 func measureOFREP(b *testing.B, bare, ours string, request []byte, size int) {
 	const rounds, each = 20, 250 * time.Millisecond
-	var floor, rate []float64
+	var floor, rate, floorCPU, cpu []float64
 	var late []time.Duration
 	floorConns, conns := keptAlive(b, bare), keptAlive(b, ours)
 	sides := []func(){
-		func() { n, _ := storm(b, floorConns, request, each); floor = append(floor, n) },
-		func() { n, took := storm(b, conns, request, each); rate, late = append(rate, n), append(late, took...) },
+		func() {
+			n, took, used := storm(b, floorConns, request, each)
+			floor, floorCPU = append(floor, n), append(floorCPU, used/float64(len(took)))
+		},
+		func() {
+			n, took, used := storm(b, conns, request, each)
+			rate, cpu, late = append(rate, n), append(cpu, used/float64(len(took))), append(late, took...)
+		},
 	}
 	for b.Loop() {
 		for range rounds {
@@ -81,6 +88,9 @@ func measureOFREP(b *testing.B, bare, ours string, request []byte, size int) {
 	b.ReportMetric(median(floor), "floor-requests/s")
 	b.ReportMetric(median(rate), "requests/s")
 	b.ReportMetric(median(rate)/median(floor), "ratio")
+	b.ReportMetric(median(floorCPU), "floor-CPU-µs")
+	b.ReportMetric(median(cpu), "CPU-µs")
+	b.ReportMetric(median(floorCPU)/median(cpu), "CPU-ratio")
 	b.ReportMetric(ms(late[len(late)*99/100]), "p99-ms")
 }
 
@@ -162,9 +172,11 @@ func (k *kept) ask(request []byte) error {
 	}
 }
 
-// storm asks on all connections for a while, and returns the requests a second and
-// how long each took.
-func storm(b *testing.B, conns []*kept, request []byte, lasts time.Duration) (rate float64, took []time.Duration) {
+// storm asks on all connections for a while, and returns the requests a second,
+// how long each took, and the CPU time of clients and server, in µs. Where other
+// work keeps the machine busy, that says more than the rate.
+func storm(b *testing.B, conns []*kept, request []byte, lasts time.Duration) (rate float64, took []time.Duration, used float64) {
+	before := cpuTime(b)
 	var asking sync.WaitGroup
 	parts := make([][]time.Duration, len(conns))
 	began := time.Now()
@@ -182,5 +194,14 @@ func storm(b *testing.B, conns []*kept, request []byte, lasts time.Duration) (ra
 	}
 	asking.Wait()
 	every := slices.Concat(parts...)
-	return float64(len(every)) / time.Since(began).Seconds(), every
+	return float64(len(every)) / time.Since(began).Seconds(), every, float64((cpuTime(b) - before).Microseconds())
+}
+
+// cpuTime is what this process has used.
+func cpuTime(b *testing.B) time.Duration {
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
