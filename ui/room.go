@@ -286,7 +286,8 @@ func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 	if pending(&next) {
 		every = rolloutPause
 	}
-	if now.Sub(asked.fleet) >= every {
+	wanted := fleet && rm.processesWanted.Load() && !now.Before(next.Processes.freshUntil())
+	if wanted || now.Sub(asked.fleet) >= every {
 		asked.fleet = now
 		moved = rm.askFleet(ctx, &next)
 	}
@@ -298,7 +299,6 @@ func (rm *room) poll(ctx context.Context, asked *polled) time.Duration {
 			rm.confirmed.Store(int64(next.Status.GetConfirmedAge().AsDuration()))
 		}
 	}
-	wanted := fleet && rm.processesWanted.Load() && !now.Before(next.Processes.freshUntil())
 	if wanted || (fleet && !now.Before(asked.processes)) {
 		rm.processesWanted.Store(false)
 		moved = rm.askProcesses(ctx, &next) || wanted || moved // the view wakes those who wait
