@@ -35,7 +35,7 @@ async function harmless(page, what) {
     const out = [];
     for (const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); walk.nextNode();) {
       const n = walk.currentNode, inside = n.parentElement;
-      if (/[\u202a-\u202e\u2066-\u2069]/.test(n.nodeValue) && !inside.closest("bdi, option, textarea, pre, title, datalist")) out.push(inside.outerHTML.slice(0, 200));
+      if (/[\u202a-\u202e\u2066-\u2069]/.test(n.nodeValue) && !inside.closest("bdi, option, textarea, pre, title, datalist, svg text")) out.push(inside.outerHTML.slice(0, 200));
     }
     return out;
   });
