@@ -394,8 +394,8 @@ func (b *browser) events(path string) *bufio.Scanner {
 	return sc
 }
 
-// until reads on to a data line that holds a text.
-func next(t testing.TB, sc *bufio.Scanner, text string) string {
+// nextEvent reads on to a data line that holds a text.
+func nextEvent(t testing.TB, sc *bufio.Scanner, text string) string {
 	t.Helper()
 	found := make(chan string, 1)
 	go func() {
@@ -430,24 +430,24 @@ func TestAChangeIsOnOpenPages(t *testing.T) {
 	stream := html.UnescapeString(at[1]) + "&v=" + at[2]
 	sc := b.events(stream)
 	setDefault(t, p, "welcome-banner", "sale")
-	line := next(t, sc, "sale")
+	line := nextEvent(t, sc, "sale")
 	if !strings.Contains(line, "row-") || strings.Contains(line, "checkout") || strings.Contains(line, `"reload"`) {
 		t.Errorf("more than the changed row was sent: %.600s", line)
 	}
 	// Who comes back with an old version gets what it lacks, from a page's version on.
-	if line := next(t, b.events(stream), "sale"); strings.Contains(line, `"reload"`) {
+	if line := nextEvent(t, b.events(stream), "sale"); strings.Contains(line, `"reload"`) {
 		t.Errorf("a page that is a little old is loaded anew: %.300s", line)
 	}
 	// A flag that is new has no place yet.
 	create(t, p, "", "a-new-one", onOff)
-	next(t, sc, `"reload":true`)
+	nextEvent(t, sc, `"reload":true`)
 	// A version of another server is none.
-	next(t, b.events(html.UnescapeString(at[1])+"&v=elsewhere.7"), `"reload":true`)
+	nextEvent(t, b.events(html.UnescapeString(at[1])+"&v=elsewhere.7"), `"reload":true`)
 	// A change of the level is a few bytes, not a row for each flag.
 	if _, err := p.degradation().Shed(short(t), connect.NewRequest(&plimsollv1.ShedRequest{Tier: "optional", ShareMillionths: 400_000})); err != nil {
 		t.Fatal(err)
 	}
-	if line := next(t, sc, `"optional":"40`); strings.Contains(line, "row-") {
+	if line := nextEvent(t, sc, `"optional":"40`); strings.Contains(line, "row-") {
 		t.Errorf("a change of the level sends rows: %.300s", line)
 	}
 }

@@ -176,7 +176,7 @@ func (k *kept) ask(request []byte) error {
 // how long each took, and the CPU time of clients and server, in µs. Where other
 // work keeps the machine busy, that says more than the rate.
 func storm(b *testing.B, conns []*kept, request []byte, lasts time.Duration) (rate float64, took []time.Duration, used float64) {
-	before := cpuTime(b)
+	before := ownTime(b)
 	var asking sync.WaitGroup
 	parts := make([][]time.Duration, len(conns))
 	began := time.Now()
@@ -194,11 +194,11 @@ func storm(b *testing.B, conns []*kept, request []byte, lasts time.Duration) (ra
 	}
 	asking.Wait()
 	every := slices.Concat(parts...)
-	return float64(len(every)) / time.Since(began).Seconds(), every, float64((cpuTime(b) - before).Microseconds())
+	return float64(len(every)) / time.Since(began).Seconds(), every, float64((ownTime(b) - before).Microseconds())
 }
 
-// cpuTime is what this process has used.
-func cpuTime(b *testing.B) time.Duration {
+// ownTime is the processor time that this process has used.
+func ownTime(b *testing.B) time.Duration {
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
 		b.Fatal(err)
