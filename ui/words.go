@@ -91,16 +91,19 @@ func actorText(a *plimsollv1.Actor) string {
 	return a.GetName()
 }
 
-// objectsText names what a record touched, at most three.
+// objectsText names what a record touched, at most three; what its verb says
+// alone is left out.
 func objectsText(rec *plimsollv1.AuditRecord) string {
 	var names []string
 	for _, o := range rec.GetObjects() {
 		kind, name, found := strings.Cut(o.GetObject(), "/")
-		if !found {
-			name = kind
-		}
-		if name != "level" || len(rec.GetObjects()) == 1 {
+		switch {
+		case found && kind == "holds":
+			names = append(names, strings.TrimPrefix(name, "shed-"))
+		case found:
 			names = append(names, clip(name, 80))
+		case len(rec.GetObjects()) > 1 && kind != "level":
+			names = append(names, kind)
 		}
 	}
 	if len(names) > 3 {
