@@ -20,7 +20,7 @@ func TestDependenciesStayLight(t *testing.T) {
 		"github.com/spf13/", "charm.land/", "github.com/goccy/go-yaml",
 		"github.com/diegoholiveira/jsonlogic", "go.uber.org/zap", "net/http/httptest", "testing",
 		"github.com/plimsoll-dev/plimsoll/store", "github.com/plimsoll-dev/plimsoll/cmd",
-		"github.com/plimsoll-dev/plimsoll/ui", "github.com/plimsoll-dev/plimsoll/sdk/internal/fakeserver",
+		"github.com/plimsoll-dev/plimsoll/ui", "github.com/plimsoll-dev/plimsoll/sdk/internal/fakeserver", "github.com/plimsoll-dev/plimsoll/proto/flagd",
 	}
 	for _, dependency := range strings.Fields(string(out)) {
 		for _, f := range forbidden {

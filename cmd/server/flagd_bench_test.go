@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -180,32 +179,24 @@ func connectSync(b *testing.B, addr string, n int) *syncClients {
 	b.Helper()
 	c := &syncClients{arrived: make(chan time.Time, n)}
 	for i := range n {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			b.Fatal(err)
-		}
-		client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = client.Close() })
+		client := h2c(b) // with a connection of its own
 		req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+addr+syncv1connect.FlagSyncServiceSyncFlagsProcedure, strings.NewReader("\x00\x00\x00\x00\x00"))
 		if err != nil {
 			b.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/grpc")
-		resp, err := client.RoundTrip(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			b.Fatal(err)
 		}
-		go c.read(resp.Body, i == 0) // ends with its connection
+		b.Cleanup(func() { _ = resp.Body.Close() })
+		go c.read(resp.Body, i == 0) // ends with its body
 	}
 	c.round(b)
 	return c
 }
 
-func (c *syncClients) read(body io.ReadCloser, keeps bool) {
-	defer body.Close()
+func (c *syncClients) read(body io.Reader, keeps bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		var header [5]byte

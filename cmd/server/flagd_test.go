@@ -156,7 +156,7 @@ func TestPingsOverAnIdleStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
+	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn) //nolint:staticcheck // what it is to be replaced by cannot ping
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,14 +227,6 @@ func TestListenersAndContextOfFlagd(t *testing.T) {
 			t.Errorf("%s: %v", url, out)
 		}
 	}
-	out, err := launchAndFail(t, "--flagd-sync-listen", syncAddr)
-	if err == nil || !strings.Contains(out, "--flagd-sync-listen") || !strings.Contains(out, syncAddr) {
-		t.Errorf("a port that is taken: %v\n%s", err, out)
-	}
-	out, err = launchAndFail(t, "--ofrep-listen", "0.0.0.0:0")
-	if err == nil || !strings.Contains(out, "--ofrep-listen 0.0.0.0:0 would serve every machine") {
-		t.Errorf("an address that is not loopback: %v\n%s", err, out)
-	}
 }
 
 // freeAddress is an address on which nobody listens.
@@ -246,13 +238,4 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// launchAndFail starts a server that is expected not to serve.
-func launchAndFail(t *testing.T, args ...string) (stderr string, err error) {
-	t.Helper()
-	p := launch(t, append([]string{"--data-dir", t.TempDir(), "--listen", "127.0.0.1:0"}, args...)...)
-	time.AfterFunc(30*time.Second, p.kill)
-	err = p.wait()
-	return p.stderr.String(), err
 }

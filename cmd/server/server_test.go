@@ -360,6 +360,9 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"a listener for a member that is not there", []string{"--etcd", "http://127.0.0.1:1", "--etcd-listen-client", "http://127.0.0.1:2"}, []string{"embedded"}},
 		{"not a URL", []string{"--etcd", "127.0.0.1:2379"}, []string{"https://10.0.0.1:2379"}},
 		{"a port in use", []string{"--listen", strings.TrimPrefix(used.url, "http://")}, []string{"in use", "--listen"}},
+		{"another port in use", []string{"--listen", "127.0.0.1:0", "--flagd-sync-listen", strings.TrimPrefix(used.url, "http://")}, []string{"in use", "--flagd-sync-listen"}},
+		{"another listener that is not loopback", []string{"--ofrep-listen", "0.0.0.0:0"}, []string{"--ofrep-listen", "--insecure"}},
+		{"no header", []string{"--context-from-header", "X Region=region"}, []string{"X-Region=region"}},
 		{"a directory in use", []string{"--listen", "127.0.0.1:0", "--data-dir", used.cmd.Args[2]}, []string{"another server"}},
 		{"an argument", []string{"run"}, []string{"run"}},
 	} {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
 
@@ -617,6 +618,18 @@ func TestUsageIsToldOverTenMinutes(t *testing.T) {
 			t.Error("old counts are kept")
 		}
 	})
+}
+
+// What the server evaluates for others is usage too, with nobody who reports it.
+func TestEvaluationsOfTheServerItself(t *testing.T) {
+	b := newBench(t)
+	b.change("f")
+	b.report("p", 1, nil, evaluated("f", "on", "STATIC", 1))
+	b.Evaluated("default", []flag.Count{{Key: "f", Variant: "on", Reason: flag.ReasonStatic, N: 2}, {Reason: flag.ReasonError, N: 4}})
+	b.Evaluated("nowhere", []flag.Count{{Key: "f", N: 1}})
+	if got := b.told(); got != "f: on/STATIC=3; unknown=4" {
+		t.Errorf("counted %s", got)
+	}
 }
 
 func TestWhatNobodyKnowsIsFolded(t *testing.T) {

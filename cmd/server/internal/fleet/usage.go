@@ -98,6 +98,24 @@ func (r *Registry) count(n *namespace, req *plimsollv1.ReportRequest) {
 	}
 }
 
+// Evaluated adds evaluations that this server has done itself, for clients that do
+// not do so and report nothing. Those of a namespace that is gone are dropped.
+func (r *Registry) Evaluated(ns string, counts []flag.Count) {
+	n, err := r.namespace(ns)
+	if err != nil {
+		return
+	}
+	now := r.now()
+	minute := r.minute(now)
+	batch := batch{n: n}
+	defer batch.end()
+	for _, c := range counts {
+		batch.next()
+		f := n.usage.flag(n.snap, c.Key, now)
+		n.usage.evaluated(f, &plimsollv1.OutcomeCount{Variant: c.Variant, Reason: string(c.Reason), Count: c.N}, minute, now)
+	}
+}
+
 // batch holds a namespace's lock, and gives others a turn now and then.
 type batch struct {
 	n      *namespace

@@ -42,7 +42,8 @@ func TestReportsAreCountedAndHostileNamesBreakNothing(t *testing.T) {
 	m := New("test")
 	registry := fleet.NewRegistry(s, m.Fleet())
 	defer registry.Close()
-	m.Watch(s, func() int { return 0 }, registry)
+	none := func() int { return 0 }
+	m.Watch(s, none, none, registry)
 
 	at, err := s.Snapshot("default")
 	if err != nil {

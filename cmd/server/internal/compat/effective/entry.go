@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
 
@@ -12,6 +13,8 @@ import (
 type entry struct {
 	sets          *Sets
 	newest, paced line
+	// counts are those of the evaluations of all states.
+	counts *flag.Counts
 	// dueAt is when advance must be called though nothing was written, in
 	// nanoseconds since 1970; 0: never.
 	dueAt atomic.Int64

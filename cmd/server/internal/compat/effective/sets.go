@@ -12,12 +12,14 @@ package effective
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
 
@@ -26,6 +28,8 @@ const (
 	defaultPace = 5 * time.Second
 	// defaultStreams bounds the streams of all faces together.
 	defaultStreams = 20_000
+	// countsEvery is how often evaluations are told.
+	countsEvery = 10 * time.Second
 	// fullRetry is when a client that found no room for a stream comes back.
 	fullRetry = 5 * time.Second
 )
@@ -39,6 +43,9 @@ type Options struct {
 	// Pace is how often automatic level moves reach paced clients at most;
 	// default 5 s.
 	Pace time.Duration
+	// Evaluated, if set, is told every few seconds, and at the end, what was
+	// evaluated of a namespace by its states.
+	Evaluated func(namespace string, counts []flag.Count)
 	// Now is the clock, of rules as well; default time.Now.
 	Now func() time.Time
 }
@@ -51,6 +58,7 @@ type Sets struct {
 	pace    time.Duration
 	now     func() time.Time
 	clocked bool
+	counted func(string, []flag.Count)
 	// automatic tells whether all that happened between two states is that a
 	// policy moved the level.
 	automatic func(from, to *State) bool
@@ -71,7 +79,7 @@ type Sets struct {
 // New follows a store until Close is called.
 func New(s *store.Store, opts Options) *Sets {
 	sets := &Sets{
-		store: s, context: opts.Context, pace: opts.Pace, now: opts.Now, clocked: opts.Now != nil, automatic: automatic, max: int64(opts.MaxStreams),
+		counted: opts.Evaluated, store: s, context: opts.Context, pace: opts.Pace, now: opts.Now, clocked: opts.Now != nil, automatic: automatic, max: int64(opts.MaxStreams),
 		entries: make(map[string]*entry), draining: make(chan struct{}), nudge: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if sets.pace == 0 {
@@ -88,6 +96,7 @@ func New(s *store.Store, opts Options) *Sets {
 	go func() {
 		defer close(sets.done)
 		sets.run(ctx)
+		sets.tellCounts()
 	}()
 	return sets
 }
@@ -181,6 +190,8 @@ func (s *Sets) Draining() <-chan struct{} { return s.draining }
 func (s *Sets) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	counts := time.NewTicker(countsEvery)
+	defer counts.Stop()
 	for {
 		changed := s.store.Changed()
 		if due := s.refreshAll(); due.IsZero() {
@@ -194,6 +205,29 @@ func (s *Sets) run(ctx context.Context) {
 		case <-changed:
 		case <-s.nudge:
 		case <-timer.C:
+		case <-counts.C:
+			s.tellCounts()
+		}
+	}
+}
+
+// tellCounts tells what was evaluated since it was called last.
+func (s *Sets) tellCounts() {
+	if s.counted == nil {
+		return
+	}
+	s.mu.RLock()
+	entries := maps.Clone(s.entries)
+	s.mu.RUnlock()
+	for ns, e := range entries {
+		state := e.newest.state()
+		if state == nil {
+			continue
+		}
+		var list []flag.Count
+		e.counts.Collect(state.Flags, func(c flag.Count) { list = append(list, c) })
+		if len(list) > 0 {
+			s.counted(ns, list)
 		}
 	}
 }
@@ -233,7 +267,7 @@ func (s *Sets) refresh(ns string, now time.Time) (*entry, error) {
 	e := s.entries[ns]
 	isNew := e == nil
 	if isNew {
-		e = &entry{sets: s}
+		e = &entry{sets: s, counts: flag.NewCounts()}
 		s.entries[ns] = e
 	}
 	s.mu.Unlock()

@@ -3,6 +3,7 @@ package effective
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func TestANamespaceThatGoesWakesItsFollowers(t *testing.T) {
 
 // still is a set of entries that nobody advances but the test.
 func still(s *store.Store, pace time.Duration, automatic bool) *entry {
-	return &entry{sets: &Sets{store: s, pace: pace, now: time.Now, automatic: func(_, _ *State) bool { return automatic }}}
+	return &entry{counts: flag.NewCounts(), sets: &Sets{store: s, pace: pace, now: time.Now, automatic: func(_, _ *State) bool { return automatic }}}
 }
 
 // Of automatic moves the paced line takes one in each pace, and then the newest;
@@ -280,5 +281,39 @@ func TestStreamsAreBounded(t *testing.T) {
 	sets.Drain()
 	if _, err := sets.Admit(); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("while draining: %v", err)
+	}
+}
+
+// What is evaluated here counts like what processes report.
+func TestEvaluationsAreTold(t *testing.T) {
+	s := newStore(t)
+	define(t, s, "on")
+	told := make(map[flag.Count]uint64)
+	sets := New(s, Options{Evaluated: func(ns string, counts []flag.Count) {
+		for _, c := range counts {
+			if ns != "default" {
+				t.Errorf("counts of %s", ns)
+			}
+			n := c.N
+			c.N = 0
+			told[c] += n
+		}
+	}})
+	for i := range 5 {
+		state, err := sets.Newest("default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		state.Flags.Bool("f", true, nil)
+		if i == 2 {
+			define(t, s, "off")
+		}
+	}
+	sets.Close()
+	want := map[flag.Count]uint64{
+		{Key: "f", Variant: "on", Reason: flag.ReasonStatic}: 3, {Key: "f", Variant: "off", Reason: flag.ReasonStatic}: 2,
+	}
+	if !maps.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
 	}
 }

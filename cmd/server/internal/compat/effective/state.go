@@ -16,7 +16,7 @@ import (
 type State struct {
 	// Namespace is whose state it is.
 	Namespace string
-	// Flags evaluates.
+	// Flags evaluates, and each evaluation is counted.
 	Flags *flag.Set
 	// Position is that of the namespace. It must not be modified.
 	Position *plimsollv1.Position
@@ -47,8 +47,9 @@ func newState(e *entry, snap *store.Snapshot, set *flag.Set, now time.Time) *Sta
 		Namespace: snap.Namespace(), Flags: set, Position: snap.Position(), Lapsed: lapsed(snap, now), Since: now,
 		raw: set, snap: snap, entry: e,
 	}
+	s.Flags = set.Counted(e.counts)
 	if e.sets.clocked {
-		s.Flags = set.WithClock(e.sets.now)
+		s.Flags = s.Flags.WithClock(e.sets.now)
 	}
 	return s
 }

@@ -325,10 +325,8 @@ func TestTheSelectorPicksTheNamespace(t *testing.T) {
 					req.Header().Set(name, value)
 				}
 				resp, err := w.v2(p.opts...).ResolveString(short(t), req)
-				value := ""
-				if err != nil {
-					value = connect.CodeOf(err).String()
-				} else {
+				value := connect.CodeOf(err).String()
+				if err == nil {
 					value = resp.Msg.GetValue()
 				}
 				if value != tc.want {
