@@ -50,7 +50,14 @@ func serve(t *testing.T, flags map[string]string) (url string, s *store.Store) {
 	return server.URL, s
 }
 
-func ask(t *testing.T, method, url string, headers ...string) (*http.Response, string) {
+// reply is an answer, read whole.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func ask(t *testing.T, method, url string, headers ...string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -68,7 +75,7 @@ func ask(t *testing.T, method, url string, headers ...string) (*http.Response, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(text)
+	return reply{res.StatusCode, res.Header, string(text)}
 }
 
 var flags = map[string]string{
@@ -82,7 +89,7 @@ var flags = map[string]string{
 // The API's form: what ` + "`openfeature pull`" + ` asks for.
 func TestEnvelope(t *testing.T) {
 	url, s := serve(t, flags)
-	res, text := ask(t, http.MethodGet, url+manifest.Path)
+	got := ask(t, http.MethodGet, url+manifest.Path)
 	const want = `{
   "flags": [
     {
@@ -118,23 +125,22 @@ func TestEnvelope(t *testing.T) {
   ]
 }
 `
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/json" || res.Header.Get("X-Manifest-Capabilities") != "read" || text != want {
-		t.Errorf("%d %v\n%s", res.StatusCode, res.Header, text)
+	if got.status != 200 || got.header.Get("Content-Type") != "application/json" || got.header.Get("X-Manifest-Capabilities") != "read" || got.body != want {
+		t.Errorf("%d %v\n%s", got.status, got.header, got.body)
 	}
 	// A kill changes what is served, and no default of an accessor.
 	if _, err := s.Kill(t.Context(), store.DefaultNamespace, store.Kill{Keys: []string{"switch"}, Variant: "off"}, false, store.Change{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, again := ask(t, http.MethodGet, url+manifest.Path); again != text {
-		t.Errorf("after a kill:\n%s", again)
+	if again := ask(t, http.MethodGet, url+manifest.Path); again.body != got.body {
+		t.Errorf("after a kill:\n%s", again.body)
 	}
 }
 
 // The file's form has the same flags, by key, in the words of its schema.
 func TestFile(t *testing.T) {
 	url, _ := serve(t, flags)
-	_, list := ask(t, http.MethodGet, url+manifest.Path)
-	_, text := ask(t, http.MethodGet, url+manifest.FilePath)
+	list, text := ask(t, http.MethodGet, url+manifest.Path).body, ask(t, http.MethodGet, url+manifest.FilePath).body
 	type one struct {
 		Key, Type, FlagType, Description string
 		DefaultValue                     json.RawMessage
@@ -178,9 +184,9 @@ func TestErrors(t *testing.T) {
 		{"nor created", http.MethodPost, manifest.Path + "/flags", nil, 404},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			res, text := ask(t, c.method, url+c.path, c.headers...)
-			if res.StatusCode != c.status {
-				t.Fatalf("%d %s", res.StatusCode, text)
+			got := ask(t, c.method, url+c.path, c.headers...)
+			if got.status != c.status {
+				t.Fatalf("%d %s", got.status, got.body)
 			}
 			var body struct {
 				Flags *[]any
@@ -189,11 +195,11 @@ func TestErrors(t *testing.T) {
 					Status  int
 				}
 			}
-			if err := json.Unmarshal([]byte(text), &body); err != nil {
+			if err := json.Unmarshal([]byte(got.body), &body); err != nil {
 				t.Fatal(err)
 			}
 			if c.status == 200 && (body.Flags == nil || len(*body.Flags) != 0) || c.status != 200 && (body.Error.Status != c.status || body.Error.Message == "") {
-				t.Errorf("%s", text)
+				t.Errorf("%s", got.body)
 			}
 		})
 	}

@@ -86,9 +86,8 @@ func (v version) digest(ns string) [sha256.Size]byte {
 
 // entityTag is the tag of what a state answers to a context.
 func (f *face) entityTag(scratch []byte, ctx map[string]any) string {
-	b := append(scratch[:0], f.digest[:]...)
-	b = appendCanonical(b, ctx)
-	return tagOf(sha256.Sum256(b))
+	scratch = append(scratch[:0], f.digest[:]...)
+	return tagOf(sha256.Sum256(appendCanonical(scratch, ctx)))
 }
 
 func tagOf(sum [sha256.Size]byte) string {

@@ -68,6 +68,8 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 // before the present state.
 func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 	var told *effective.State
+	var turn *time.Timer // when to tell of automatic moves; nil: of none
+	defer func() { stop(turn) }()
 	for {
 		state, over, err := h.sets.FollowPaced(ns)
 		if err != nil {
@@ -81,8 +83,16 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 				return
 			}
 		case told != nil && state != told && state.AutomaticSince(told):
-			// Only once its turn has come does it look for what is newest then.
-			if told = nil; !h.pause(ctx, rand.N(h.opts.Spread)) {
+			if turn == nil {
+				turn = time.NewTimer(rand.N(h.opts.Spread))
+			}
+			select {
+			case <-over: // what a person does in the meantime does not wait
+			case <-turn.C:
+				told = nil // then it is told of what is newest
+			case <-ctx.Done():
+				return
+			case <-h.sets.Draining():
 				return
 			}
 		default:
@@ -90,7 +100,15 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 				return
 			}
 			last, told = id, state
+			stop(turn)
+			turn = nil
 		}
+	}
+}
+
+func stop(timer *time.Timer) {
+	if timer != nil {
+		timer.Stop()
 	}
 }
 
@@ -117,19 +135,6 @@ func (h *Handler) idle(ctx context.Context, over <-chan struct{}, s *eventStream
 			return false
 		}
 	}
-}
-
-// pause waits unless the stream is about to end.
-func (h *Handler) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-h.sets.Draining():
-	}
-	return false
 }
 
 // eventStream is the client's end.

@@ -35,7 +35,7 @@ func (b *bench) subscribe(target string, headers ...string) *subscriber {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { res.Body.Close() })
+	b.t.Cleanup(func() { _ = res.Body.Close() })
 	s := &subscriber{t: b.t, header: res.Header, status: res.StatusCode, blocks: make(chan string, 100)}
 	go func() {
 		defer close(s.blocks)
@@ -186,16 +186,46 @@ func (b *bench) refetch(e told) reply {
 
 // The end of an override is told of, though nobody writes it.
 func TestEventOfAnEnd(t *testing.T) {
-	b := newBench(t, func(_ *Options, so *effective.Options) { so.Now = nil })
-	b.nanos.Store(time.Now().UnixNano())
-	b.kill("switch", "off", time.Second)
+	b := newBench(t, nil)
+	b.kill("switch", "off", time.Minute)
 	s := b.events()
 	first := s.event("the present state")
-	if first = s.event("the end of the kill"); first.data.Type != "refetchEvaluation" {
-		t.Errorf("%+v", first)
+	b.pass(61 * time.Second)
+	if got := b.all(`{}`); got.flag(t, "switch")["reason"] != "STATIC" {
+		t.Fatalf("the kill has not ended: %s", got.body)
 	}
-	if got := b.refetch(first); got.status != 200 || got.flag(t, "switch")["reason"] != "STATIC" {
+	end := s.event("the end of the kill")
+	if end.id == first.id || end.data.LastModified != b.now().Unix() {
+		t.Errorf("%+v", end)
+	}
+	if got := b.refetch(end); got.status != 200 || got.flag(t, "switch")["reason"] != "STATIC" {
 		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// Of an automatic move each client is told at a moment of its own, and then of
+// what is newest; of what a person does, all of them at once.
+func TestAutomaticMovesAreSpread(t *testing.T) {
+	b := newBench(t, func(o *Options, so *effective.Options) { o.Spread, so.Pace = time.Hour, time.Nanosecond })
+	s := b.events()
+	first := s.event("the present state")
+	b.moveLevel(1_000_000)
+	if got := b.one("count", `{}`).json(t); got["reason"] != "DEGRADED" {
+		t.Fatalf("the move is not shown: %v", got)
+	}
+	// A client that comes now has missed it, and is told at once.
+	if e := b.events(headerLast, first.id).event("the move"); e.id == first.id {
+		t.Errorf("%+v", e)
+	}
+	select {
+	case block := <-s.blocks:
+		t.Errorf("told at once: %q", block)
+	default: // its moment is within the hour
+	}
+	b.kill("switch", "off")
+	killed := s.event("the kill")
+	if got := b.refetch(killed); got.flag(t, "switch")["reason"] != "OVERRIDE" || got.flag(t, "count")["reason"] != "DEGRADED" {
+		t.Errorf("%s", got.body)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // FuzzQuickContext wants what is read quickly to be what encoding/json reads.
@@ -41,6 +43,24 @@ var slowBodies = []string{
 	`{"context":{"a":01}}`, `{"context":{"a":1.}}`, `{"context":{"a":1e}}`, `{"context":{"a":-}}`, `{"context":{"a":1e999}}`, `{"context":{"a":tru}}`,
 	`{"context":{"a":1,}}`, `{"context":{"a":[1,]}}`, `{"context":{"a" 1}}`, `{"context":{},"x":1}`, `{"context":{"a":"\u0000"}}`,
 	`{"context":{"a":` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}}`, "{\"context\":{\"a\":\"\x00\"}}",
+}
+
+// The same for texts that are nearly right.
+func TestQuickContextAgrees(t *testing.T) {
+	token := rapid.SampledFrom([]string{
+		"{", "}", "[", "]", ":", ",", `"a"`, `"b"`, `"`, `\\`, "0", "12", "-", ".5", "e", "E+1", "true", "false", "null", " ", "\n", "\x00", "é", "\xff",
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		body := `{"context":{"x":` + strings.Join(rapid.SliceOfN(token, 0, 8).Draw(t, "tokens"), "") + `}}`
+		got, ok := quickContext([]byte(body))
+		var want struct{ Context map[string]any }
+		switch err := json.Unmarshal([]byte(body), &want); {
+		case ok && err != nil:
+			t.Fatalf("%q was read, though %v", body, err)
+		case ok && !reflect.DeepEqual(got, want.Context):
+			t.Fatalf("%q: %v, not %v", body, got, want.Context)
+		}
+	})
 }
 
 // What is usual is read quickly, and nothing that is not.
