@@ -48,7 +48,7 @@ type question struct {
 	Flag    string         `json:"flag"`
 	Type    string         `json:"type"`
 	Default any            `json:"default"`
-	Context map[string]any `json:"context"`
+	Context map[string]any `json:"context,omitempty"`
 	Wait    string         `json:"wait,omitempty"`
 }
 

@@ -65,7 +65,7 @@ public final class App {
         return new FlagdProvider(FlagdOptions.builder()
                 .host(address[0])
                 .port(Integer.parseInt(address[1]))
-                .deadline(5000)
+                .deadline(15000)
                 .resolverType(MODE.equals("in-process") ? Config.Resolver.IN_PROCESS : Config.Resolver.RPC)
                 .build());
     }
