@@ -63,7 +63,7 @@ var languages = []language{
 		},
 	},
 	{
-		name: "Rust", folder: "rust", needs: []string{"cargo"}, manifest: "Cargo.toml",
+		name: "Rust", folder: "rust", needs: []string{"cargo", "protoc"}, manifest: "Cargo.toml",
 		install:   [][]string{{"cargo", "build", "--locked", "--quiet", "--target-dir", "../../.build/interop/rust"}},
 		command:   []string{"../../.build/interop/rust/debug/plimsoll-example", "--json"},
 		providers: []provider{{"open-feature-flagd", []string{"rpc", "in-process", "ofrep"}}},
