@@ -53,6 +53,10 @@ ui/e2e/node_modules/.package-lock.json: ui/e2e/package.json ui/e2e/package-lock.
 test-race: ## Run the tests under the race detector, but for packages that link etcd
 	pkgs="$$($(without_etcd))"; go test -race $$pkgs
 
+.PHONY: interop
+interop: ## Run the providers of other languages against a server; writes docs/interop.md
+	PLIMSOLL_INTEROP=1 go test -count=1 -timeout 60m -v -run '^TestInterop$$' ./examples/interop
+
 .PHONY: vet
 vet: ## Run go vet on the product and on bench/
 	go vet ./...

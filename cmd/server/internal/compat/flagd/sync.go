@@ -35,7 +35,11 @@ func (s *syncing) FetchAllFlags(ctx context.Context, req *connect.Request[syncv1
 
 // GetMetadata implements syncv1connect.FlagSyncServiceHandler.
 func (s *syncing) GetMetadata(context.Context, *connect.Request[syncv1.GetMetadataRequest]) (*connect.Response[syncv1.GetMetadataResponse], error) {
-	return connect.NewResponse(&syncv1.GetMetadataResponse{Metadata: s.syncContext()}), nil
+	metadata := s.syncContext()
+	if metadata == nil {
+		metadata = &structpb.Struct{} // the Python and Java providers cannot start without one
+	}
+	return connect.NewResponse(&syncv1.GetMetadataResponse{Metadata: metadata}), nil
 }
 
 // syncContext is what clients add to every context; nil for nothing.
