@@ -61,11 +61,13 @@ func claimed(headers []string) (name string, times int) {
 // ourMember returns the value of a list member that carries a tier.
 func ourMember(member string) (value string, ok bool) {
 	key, value, ok := strings.Cut(member, "=")
-	if !ok || strings.Trim(key, " \t") != BaggageKey {
+	// White space as OpenTelemetry's parser takes it, which is more than the
+	// standard's: what that finds behind this edge must not have passed it.
+	if !ok || strings.TrimSpace(key) != BaggageKey {
 		return "", false
 	}
 	value, _, _ = strings.Cut(value, ";") // without its properties
-	value = strings.Trim(value, " \t")
+	value = strings.TrimSpace(value)
 	if !strings.Contains(value, "%") {
 		return value, true
 	}

@@ -255,6 +255,14 @@ func (p *Pass) Detach() {
 	}
 }
 
+// FirstByte gives the place back since the answer has begun to flow and may go on
+// for long: the time until then is what the call took to be served.
+func (p *Pass) FirstByte() {
+	if p != nil && p.detached.CompareAndSwap(false, true) {
+		p.permit.Release(Served)
+	}
+}
+
 // Done ends the stay. failed says that the server, not the caller, was at
 // fault. A call that failed much sooner than calls are served is kept out of
 // the evidence for how long they take; one that failed late has done its work.

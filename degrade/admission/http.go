@@ -135,7 +135,7 @@ func (w *response) FlushError() error {
 	w.begin(http.StatusOK)
 	header := w.Header()
 	if header.Get("Content-Length") == "" && !strings.HasPrefix(header.Get("Content-Type"), "application/grpc") {
-		w.pass.Detach()
+		w.pass.FirstByte()
 	}
 	w.flushed = true
 	return http.NewResponseController(w.ResponseWriter).Flush()
@@ -153,7 +153,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (w *response) write() {
 	w.begin(http.StatusOK)
 	if w.flushed && w.Header().Get("Content-Length") == "" {
-		w.pass.Detach()
+		w.pass.FirstByte()
 	}
 }
 
@@ -164,7 +164,7 @@ func (w *response) begin(status int) {
 	}
 	w.status = status
 	if w.pass.Stream() || status == http.StatusSwitchingProtocols || lasting(w.Header().Get("Content-Type")) {
-		w.pass.Detach()
+		w.pass.FirstByte()
 	}
 }
 

@@ -292,7 +292,11 @@ const (
 func (l *law) done(now float64, s *slot, e ending) {
 	l.read(now)
 	took := now - s.started
-	if e == whole {
+	if e == whole && l.service == 0 && l.n <= l.clean && 2*(l.cleanTime-s.clean0) < took {
+		// It ends in calm, but ran for the most part in a crowd: at the end of a
+		// burst, before anything is known, it would look much too fast.
+		l.forget(s)
+	} else if e == whole {
 		l.evidence(now)
 	} else {
 		l.forget(s)

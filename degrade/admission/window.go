@@ -142,7 +142,7 @@ func (l *law) steer(now float64) {
 	}
 	l.limit = max(minLimit, want)
 	l.batchLimit = max(l.batchLimit, l.limit)
-	if l.probe.on || now-l.probe.start <= gapUnknown*l.mean {
+	if l.probe.on || l.mean == 0 || now-l.probe.start <= gapUnknown*l.mean {
 		return
 	}
 	if now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {

@@ -92,7 +92,7 @@ func (s *handlerStream) Receive(message any) error {
 }
 
 func (s *handlerStream) Send(message any) error {
-	s.pass.Detach()
+	s.pass.FirstByte()
 	return s.StreamingHandlerConn.Send(message)
 }
 

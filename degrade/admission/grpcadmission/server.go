@@ -107,7 +107,7 @@ func (s *serverStream) RecvMsg(message any) error {
 }
 
 func (s *serverStream) SendMsg(message any) error {
-	s.pass.Detach()
+	s.pass.FirstByte()
 	return s.ServerStream.SendMsg(message)
 }
 
