@@ -78,8 +78,18 @@ type question struct {
 	ns         string
 }
 
+// action is where the form goes. It says what is asked as well: the page that
+// answers can be loaded anew, and asks the same.
+func (s *question) action() string {
+	var query []string
+	for _, h := range s.Hidden {
+		query = append(query, h[0], h[1])
+	}
+	return nsURL(s.ns, "act/"+s.verb, query...)
+}
+
 type percentField struct {
-	Value int
+	Value string // as it was typed
 	Tier  string
 }
 
@@ -261,7 +271,12 @@ func (q *request) finish(ctx context.Context, d *done) {
 		q.write(ctx, http.StatusOK, toast(q.receipt(ctx, d)))
 		return
 	}
-	http.Redirect(q.w, q.r, nsURL(q.ns, "act/done", "change", d.Change, "title", d.Title, "note", d.Note,
+	seal, err := q.c.seal(ctx, q.session, d.Title, d.Note, d.Change)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	http.Redirect(q.w, q.r, nsURL(q.ns, "act/done", "change", d.Change, "title", d.Title, "note", d.Note, "seal", seal,
 		"revision", strconv.FormatInt(d.Revision, 10), "back", ownPath(q.r.PostFormValue("back"))), http.StatusSeeOther)
 }
 
@@ -288,13 +303,10 @@ func donePage(ctx context.Context, q *request) {
 	query := q.r.URL.Query()
 	revision, _ := strconv.ParseInt(query.Get("revision"), 10, 64)
 	d := &done{Title: clip(query.Get("title"), 300), Change: query.Get("change"), Note: clip(query.Get("note"), 1000), Revision: revision}
-	// Whoever made this address, what it tells must have happened.
-	if d.Change != "" {
-		sent, err := call(ctx, q.c, q.c.Audit.ListRecords, &plimsollv1.ListRecordsRequest{Namespace: q.ns, ChangeId: d.Change, Limit: 1, ScanLimit: sentScan})
-		if err != nil || len(sent.GetRecords()) == 0 {
-			q.c.notFound(q.w, q.r)
-			return
-		}
+	// Nobody else makes this page say something.
+	if !q.c.sealed(ctx, q.session, query.Get("seal"), query.Get("title"), query.Get("note"), d.Change) {
+		q.c.notFound(q.w, q.r)
+		return
 	}
 	q.render(ctx, http.StatusOK, frame{Title: "Done"}, doneContent(q.receipt(ctx, d)))
 }
@@ -330,10 +342,10 @@ func lasting(form url.Values) (*durationpb.Duration, error) {
 
 // percentOf reads a share in percent, as millionths.
 func percentOf(form url.Values) (uint32, error) {
-	text := strings.TrimSpace(form.Get("percent"))
-	if text == "" {
-		return 1_000_000, nil
+	if !form.Has("percent") {
+		return 1_000_000, nil // the question before anybody has answered it
 	}
+	text := strings.TrimSpace(form.Get("percent"))
 	p, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(p) || p < 0 || p > 100 {
 		return 0, invalid("%q is no share from 0 to 100 percent", clip(text, 40))

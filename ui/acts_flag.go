@@ -7,12 +7,30 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 )
+
+// apart keeps a name that holds right-to-left text or marks from turning the
+// sentence round that it stands in.
+func apart(name string) string {
+	for _, r := range name {
+		if r >= 0x590 && r <= 0x8ff || r >= 0x200e && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r >= 0xfb1d && r <= 0xfefc {
+			// What the name opens and does not close ends with it.
+			return "\u2068" + strings.Map(func(r rune) rune {
+				if r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+					return -1
+				}
+				return r
+			}, name) + "\u2069"
+		}
+	}
+	return name
+}
 
 // invalid is a value that a visitor gave and cannot be taken.
 func invalid(format string, args ...any) error {
@@ -94,12 +112,12 @@ func askSet(ctx context.Context, q *request, form url.Values) (*question, error)
 	}
 	to := form.Get("variant")
 	out := &question{
-		Title: fmt.Sprintf("Change %s", row.Key), Button: "Change", Hidden: about(row, form),
+		Title: fmt.Sprintf("Change %s", apart(row.Key)), Button: "Change", Hidden: about(row, form),
 		Traffic: trafficOf(ctx, q, row.Key),
 	}
 	if form.Get("toggle") != "" && slices.Contains(row.Variants, to) {
-		out.Title = fmt.Sprintf("Switch %s to %s", row.Key, to)
-		out.Button = "Switch to " + to
+		out.Title = fmt.Sprintf("Switch %s to %s", apart(row.Key), apart(to))
+		out.Button = "Switch to " + apart(to)
 		out.Hidden = append(out.Hidden, [2]string{"variant", to}, [2]string{"toggle", "1"})
 	} else {
 		if to == "" {
@@ -110,9 +128,9 @@ func askSet(ctx context.Context, q *request, form url.Values) (*question, error)
 	if name, err := json.Marshal(to); err == nil {
 		out.Sets = [2]string{"defaultVariant", string(name)}
 	}
-	says := fmt.Sprintf("All users get %s instead of %s.", to, orDefault(row.Default))
+	says := fmt.Sprintf("All users get %s instead of %s.", apart(to), apart(orDefault(row.Default)))
 	if row.Targeted {
-		says = fmt.Sprintf("Users whom no rule decides for get %s instead of %s.", to, orDefault(row.Default))
+		says = fmt.Sprintf("Users whom no rule decides for get %s instead of %s.", apart(to), apart(orDefault(row.Default)))
 	}
 	out.Says = append(out.Says, says)
 	switch {
@@ -140,7 +158,7 @@ func doSet(ctx context.Context, q *request, form url.Values, p pass) (*done, err
 	if err != nil {
 		return nil, err
 	}
-	return doneBy(fmt.Sprintf("%s serves %s", form.Get("flag"), variant), resp.GetChange()), nil
+	return doneBy(fmt.Sprintf("%s serves %s", apart(form.Get("flag")), apart(variant)), resp.GetChange()), nil
 }
 
 func askState(enable bool) func(context.Context, *request, url.Values) (*question, error) {
@@ -149,12 +167,12 @@ func askState(enable bool) func(context.Context, *request, url.Values) (*questio
 		if err != nil {
 			return nil, err
 		}
-		out := &question{Title: "Enable " + row.Key, Button: "Enable", Hidden: about(row, form), Traffic: trafficOf(ctx, q, row.Key)}
+		out := &question{Title: "Enable " + apart(row.Key), Button: "Enable", Hidden: about(row, form), Traffic: trafficOf(ctx, q, row.Key)}
 		out.Says = []string{"Apps get the flag's variants again."}
 		out.Sets = [2]string{"state", `"ENABLED"`}
 		if !enable {
 			out.Sets[1] = `"DISABLED"`
-			out.Title, out.Button, out.Danger = "Disable "+row.Key, "Disable", true
+			out.Title, out.Button, out.Danger = "Disable "+apart(row.Key), "Disable", true
 			out.Says = []string{"Apps use their own default, the one in their code, until the flag is enabled. To serve the degraded variant instead, kill it."}
 		}
 		if row.Override != nil {
@@ -177,7 +195,7 @@ func doState(enable bool) func(context.Context, *request, url.Values, pass) (*do
 		if err != nil {
 			return nil, err
 		}
-		return doneBy(fmt.Sprintf(title, form.Get("flag")), resp.GetChange()), nil
+		return doneBy(fmt.Sprintf(title, apart(form.Get("flag"))), resp.GetChange()), nil
 	}
 }
 
@@ -192,14 +210,14 @@ func askKill(ctx context.Context, q *request, form url.Values) (*question, error
 		return nil, err
 	}
 	out := &question{
-		Title: "Kill " + row.Key, Button: "Kill", Danger: true, Duration: true,
+		Title: "Kill " + apart(row.Key), Button: "Kill", Danger: true, Duration: true,
 		Hidden:  [][2]string{{"flag", row.Key}},
 		Variant: &variantField{Value: form.Get("variant"), Choices: row.Variants},
 		Says:    []string{"Everybody gets the chosen variant, whatever the rules say, until it is restored."},
 		Traffic: trafficOf(ctx, q, row.Key),
 	}
 	if out.Variant.Value == "" {
-		out.Variant.Value = row.Degraded
+		out.Variant.Value = degradedOf(row)
 	}
 	if !row.Degradable && out.Variant.Value == "" {
 		out.Warn = "The flag has no degraded variant: choose the one to serve."
@@ -233,7 +251,7 @@ func doKill(ctx context.Context, q *request, form url.Values, p pass) (*done, er
 	for _, ov := range resp.GetOverrides() {
 		variant = ov.GetVariant()
 	}
-	return doneBy(fmt.Sprintf("%s is killed: everybody gets %s", form.Get("flag"), variant), resp.GetChange()), nil
+	return doneBy(fmt.Sprintf("%s is killed: everybody gets %s", apart(form.Get("flag")), apart(variant)), resp.GetChange()), nil
 }
 
 func restoreRequest(q *request, form url.Values) *plimsollv1.RestoreRequest {
@@ -247,7 +265,7 @@ func restoreRequest(q *request, form url.Values) *plimsollv1.RestoreRequest {
 func askRestore(ctx context.Context, q *request, form url.Values) (*question, error) {
 	out := &question{Title: "Restore everything", Button: "Restore everything", Says: []string{"All overrides and all holds are removed."}}
 	if key := form.Get("flag"); key != "" {
-		out.Title, out.Button = "Restore "+key, "Restore"
+		out.Title, out.Button = "Restore "+apart(key), "Restore"
 		out.Says = []string{"The override is removed: the flag serves what its definition says."}
 		out.Hidden = [][2]string{{"flag", key}}
 	}
@@ -273,7 +291,7 @@ func doRestore(ctx context.Context, q *request, form url.Values, p pass) (*done,
 	}
 	title := "Everything is restored"
 	if key := form.Get("flag"); key != "" {
-		title = key + " is restored"
+		title = apart(key) + " is restored"
 	}
 	return doneBy(title, resp.GetChange()), nil
 }
@@ -284,7 +302,7 @@ func askDelete(ctx context.Context, q *request, form url.Values) (*question, err
 		return nil, err
 	}
 	return &question{
-		Title: "Delete " + row.Key, Button: "Delete", Danger: true, Hidden: about(row, form),
+		Title: "Delete " + apart(row.Key), Button: "Delete", Danger: true, Hidden: about(row, form),
 		Says:    []string{"The flag is gone: apps that ask for it use their own default. It can be undone, with its history."},
 		Traffic: trafficOf(ctx, q, row.Key),
 	}, nil
@@ -297,5 +315,5 @@ func doDelete(ctx context.Context, q *request, form url.Values, p pass) (*done, 
 	if err != nil {
 		return nil, err
 	}
-	return doneBy(form.Get("flag")+" is deleted", resp.GetChange()), nil
+	return doneBy(apart(form.Get("flag"))+" is deleted", resp.GetChange()), nil
 }

@@ -23,8 +23,11 @@ func askShed(ctx context.Context, q *request, form url.Values) (*question, error
 	tier := form.Get("tier")
 	out := &question{
 		Title: fmt.Sprintf("Shed tier %s", tier), Button: "Shed", Danger: true, Duration: true,
-		Hidden: [][2]string{{"tier", tier}}, Percent: &percentField{Value: percentShown(form, 100), Tier: tier},
+		Hidden: [][2]string{{"tier", tier}}, Percent: &percentField{Value: "100", Tier: tier},
 		Says: []string{"A share of the users gets the degraded variants of this tier's features, the same users everywhere. All tiers that are less important are shed whole."},
+	}
+	if form.Has("percent") {
+		out.Percent.Value = clip(form.Get("percent"), 20)
 	}
 	req, err := shedRequest(q, form)
 	if err == nil {
@@ -53,15 +56,6 @@ func (s *question) orBlocked(err error) (*question, error) {
 	t := explain(err)
 	s.Blocked = &t
 	return s, nil
-}
-
-// percentShown is the percentage that a form shows.
-func percentShown(form url.Values, otherwise int) int {
-	share, err := percentOf(form)
-	if err != nil || form.Get("percent") == "" {
-		return otherwise
-	}
-	return int(share / 10_000)
 }
 
 func doShed(ctx context.Context, q *request, form url.Values, p pass) (*done, error) {

@@ -75,7 +75,7 @@ func historyOf(ctx context.Context, q *request, key string) (history, error) {
 	newest := before == 0
 	for _, rec := range records {
 		e := entryOf(rec, key)
-		if e.Back && newest {
+		if newest && (e.Back || e.Deleted) {
 			e.Back, newest = false, false // the flag is as this one left it
 		}
 		out.Entries = append(out.Entries, e)

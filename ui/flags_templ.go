@@ -567,7 +567,7 @@ func flagRow(v *View, r *Row) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = applying(strconv.FormatInt(r.Revision, 10)).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = applying(strconv.FormatInt(r.Moved, 10)).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

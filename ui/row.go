@@ -20,8 +20,11 @@ type Row struct {
 	ID         string
 	Definition string
 	Revision   int64
-	Updated    time.Time
-	UpdatedBy  string
+	// Moved is the revision that last changed what it serves: its definition, or
+	// its override.
+	Moved     int64
+	Updated   time.Time
+	UpdatedBy string
 	// Type is bool, string, number or object.
 	Type     string
 	Enabled  bool
@@ -88,7 +91,7 @@ const defaultTier = "standard"
 
 func newRow(f *plimsollv1.Flag) *Row {
 	r := &Row{
-		Key: f.GetKey(), ID: elementID(f.GetKey()), Definition: f.GetDefinition(), Revision: f.GetRevision(),
+		Key: f.GetKey(), ID: elementID(f.GetKey()), Definition: f.GetDefinition(), Revision: f.GetRevision(), Moved: f.GetRevision(),
 		Updated: f.GetUpdatedAt().AsTime(), UpdatedBy: f.GetUpdatedBy().GetName(),
 		Override: f.GetOverride(), Problem: f.GetProblem(),
 	}

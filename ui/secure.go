@@ -106,7 +106,7 @@ func sessionOf(r *http.Request) string {
 func cookie(r *http.Request, name, value string) *http.Cookie {
 	return &http.Cookie{
 		Name: name, Value: value, Path: "/", MaxAge: int(cookieLife / time.Second),
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
 	}
 }
 
@@ -135,6 +135,26 @@ func (c *Console) newPass(ctx context.Context, session string) (pass, error) {
 	p := pass{Change: rand.Text()}
 	p.Token = sign(key, session, p.Change, c.Now())
 	return p, nil
+}
+
+// seal signs what a page of this browser is to say.
+func (c *Console) seal(ctx context.Context, session string, texts ...string) (string, error) {
+	key, err := c.Key(ctx)
+	if err != nil {
+		return "", err
+	}
+	return sign(key, session, "seal\x00"+strings.Join(texts, "\x00"), c.Now()), nil
+}
+
+// sealed tells whether this store's servers have sealed it for the browser.
+func (c *Console) sealed(ctx context.Context, session, seal string, texts ...string) bool {
+	key, err := c.Key(ctx)
+	raw, bad := base64.RawURLEncoding.DecodeString(seal)
+	if err != nil || bad != nil || len(raw) != 8+sha256.Size {
+		return false
+	}
+	at := time.Unix(int64(binary.BigEndian.Uint64(raw)), 0)
+	return hmac.Equal([]byte(sign(key, session, "seal\x00"+strings.Join(texts, "\x00"), at)), []byte(seal))
 }
 
 // sign is eight bytes of time and a MAC, as text.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,8 +156,8 @@ func (rm *room) publish(next *View) {
 	rm.mu.Lock()
 	defer rm.mu.Unlock()
 	rm.sweep()
-	for _, t := range rm.topics {
-		t.advance(rm.c, prev, next)
+	for key, t := range rm.topics {
+		rm.advance(key, t, prev, next)
 	}
 	rm.view.Store(next)
 	for v := range rm.visitors {
@@ -165,6 +166,18 @@ func (rm *room) publish(next *View) {
 		default:
 		}
 	}
+}
+
+// advance renders a topic. A fault in it costs those who look at it a reload,
+// and nobody else anything.
+func (rm *room) advance(key string, t *topicState, prev, next *View) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			rm.c.Log.Error("a page of the console could not be kept live", "topic", key, "panic", cause, "stack", string(debug.Stack()))
+			t.since, t.known, t.encoded = next.Version, nil, nil
+		}
+	}()
+	t.advance(rm.c, prev, next)
 }
 
 // sweep lets go of topics that nobody looks at.
@@ -221,6 +234,11 @@ func (rm *room) visit(name, arg string) *visitor {
 	rm.join(frameTopic, "")
 	if !rm.join(name, arg) {
 		v.topic = ""
+	}
+	// A room that thought it was alone asks for the figures now.
+	select {
+	case rm.nudge <- struct{}{}:
+	default:
 	}
 	return v
 }

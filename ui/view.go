@@ -248,7 +248,9 @@ func (c *Console) patchRows(ctx context.Context, v *View, keys []string) error {
 		got, err := call(ctx, c, c.Flags.GetFlag, &plimsollv1.GetFlagRequest{Namespace: v.Namespace, Key: key})
 		switch {
 		case err == nil:
-			changed[key] = newRow(got.GetFlag())
+			row := newRow(got.GetFlag())
+			row.Moved = max(row.Moved, v.Revision())
+			changed[key] = row
 		case status(err) == 404:
 			changed[key] = nil
 		default:

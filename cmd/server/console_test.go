@@ -191,6 +191,25 @@ func TestEveryActOfTheConsole(t *testing.T) {
 	}
 }
 
+func TestAQuestionAsksForWhatItRehearsed(t *testing.T) {
+	p := spawn(t, t.TempDir())
+	create(t, p, "", "pay-fast", `{"state":"ENABLED","variants":{"enabled":true,"off":false},"defaultVariant":"enabled","degradation":{"tier":"optional"}}`)
+	b := openBrowser(t, p)
+	if _, body := b.get("/ns/default/act/kill?flag=pay-fast"); !regexp.MustCompile(`<option value="off" selected`).MatchString(body) {
+		t.Errorf("the degraded variant is not the one that is chosen: %s", textOf(body))
+	}
+	form := with(b.ask("/ns/default/act/shed?tier=optional"), "percent", "", "reason", "an empty box")
+	if code, body := b.post("/ns/default/act/shed", form); code != 422 || !strings.Contains(textOf(body), "no share from 0 to 100 percent") {
+		t.Errorf("an empty share: %d %s", code, textOf(body))
+	}
+	if code, body := b.post("/ns/default/act/shed?tier=optional", with(b.ask("/ns/default/act/shed?tier=optional"), "percent", "12.5", "reason", strings.Repeat("r", 5000))); code != 422 || !strings.Contains(body, `value="12.5"`) {
+		t.Errorf("what was typed is not kept: %d %s", code, textOf(body))
+	}
+	if code, _ := b.get("/ns/default/act/done?title=All+clear"); code != 404 {
+		t.Errorf("anybody can have the console say something: %d", code)
+	}
+}
+
 func TestForgedFormsAreRefused(t *testing.T) {
 	p := spawn(t, t.TempDir(), "--demo")
 	b := openBrowser(t, p)
@@ -365,7 +384,7 @@ func TestEveryAnswerOfTheConsoleIsGuarded(t *testing.T) {
 			t.Errorf("%s: %v", path, resp.Header)
 		}
 		for _, ck := range resp.Cookies() {
-			if !ck.HttpOnly || ck.SameSite != http.SameSiteStrictMode {
+			if !ck.HttpOnly || ck.SameSite != http.SameSiteLaxMode {
 				t.Errorf("%s sets %v", path, ck)
 			}
 		}

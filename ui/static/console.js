@@ -104,7 +104,7 @@
   }
 
   // ---- Live.
-  let source = null, lastHeard = Date.now(), everHeard = false, version = body.dataset.version || "", retry = 0, retryTimer = 0, reloadTimer = 0, confirmed = 0;
+  let source = null, lastHeard = Date.now(), waiting = Date.now(), everHeard = false, version = body.dataset.version || "", retry = 0, retryTimer = 0, reloadTimer = 0, confirmed = 0;
   const silent = 12000;
 
   function connect() {
@@ -113,7 +113,7 @@
     clearTimeout(retryTimer);
     const url = body.dataset.events + "&v=" + encodeURIComponent(version);
     source = new EventSource(url);
-    const heard = () => { lastHeard = Date.now(); everHeard = true; retry = 0; root.dataset.live = ""; age(); };
+    const heard = () => { lastHeard = waiting = Date.now(); everHeard = true; retry = 0; root.dataset.live = ""; age(); };
     source.addEventListener("hello", heard);
     source.addEventListener("beat", (e) => {
       const d = JSON.parse(e.data);
@@ -143,14 +143,17 @@
       if (id.startsWith("row-")) { is.classList.remove("row-fresh"); void is.offsetWidth; is.classList.add("row-fresh"); }
     }
     for (const id of p.gone || []) doc.getElementById(id)?.remove();
+    // Which rows a list has, and in which order, is for the server to say.
+    const listed = doc.getElementById("flag-results") && /[?&](q|tier|owner|label|state|sort)=[^&]/.test(location.search);
+    let sheds = false;
     for (const [tier, text] of Object.entries(p.shed || {})) {
       for (const el of $$(`[data-shed="${CSS.escape(tier)}"]`)) {
-        if (el.textContent !== text) el.textContent = text;
+        if (el.textContent !== text) { el.textContent = text; sheds = true; }
         el.classList.toggle("shed-on", !text.startsWith("0"+"\u202f"));
       }
     }
     if (p.fleet) fleet = p.fleet;
-    if (p.reload) reload();
+    if (p.reload || listed && (sheds || /[?&]state=shed/.test(location.search) || Object.keys(p.html || {}).some((id) => id.startsWith("row-")))) reload();
     rollout();
     tick();
   }
@@ -171,6 +174,7 @@
   async function load(url, search) {
     const resp = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
     if (resp.status >= 500) throw new Error(resp.statusText);
+    if (!resp.ok && $("[data-mine]")) return; // what is being typed is worth more than the news that it is gone
     const page = new DOMParser().parseFromString(await resp.text(), "text/html");
     const ids = search ? [search] : ["strip", "main"];
     for (const id of ids) {
@@ -186,20 +190,20 @@
   function age() {
     const banner = $("#banner");
     if (!banner || !body.dataset.events) return;
-    const quiet = Date.now() - lastHeard;
+    const quiet = Date.now() - lastHeard, waited = Date.now() - waiting;
     let text = "";
-    if (!source && everHeard && quiet > 2500 || quiet > silent) {
+    if (!source && everHeard && waited > 2500 || waited > silent) {
       text = `The server is not answering. This page shows how things were ${unit(quiet / 1000)} ago; it comes back by itself.`;
     } else if (confirmed > 15000) {
       text = `The server has not heard from its store for ${unit(confirmed / 1000)}: what is shown may be older than that. Apps go on as they are.`;
     }
     banner.hidden = !text;
     if (banner.textContent !== text) banner.textContent = text;
-    if (quiet > silent && source && source.readyState === EventSource.OPEN) connect();
+    if (waited > silent && source && source.readyState === EventSource.OPEN) connect();
   }
 
   doc.addEventListener("visibilitychange", () => {
-    if (doc.hidden) { close(); clearTimeout(retryTimer); } else { lastHeard = Date.now(); connect(); }
+    if (doc.hidden) { close(); clearTimeout(retryTimer); } else { waiting = Date.now(); connect(); }
   });
 
   // ---- Questions.
@@ -216,11 +220,15 @@
   function show(answer) {
     if (!answer.type.startsWith("text/html")) { say(answer.html.trim() || `The server answered ${answer.status}.`); return; }
     dialog.replaceChildren(parse(answer.html));
+    dropPlain(dialog);
     if (!dialog.open) dialog.showModal();
     const first = $("[autofocus]", dialog) || $("input:not([type=hidden]), select, button", dialog);
     first?.focus();
     tick();
   }
+
+  // Buttons for who has no script would be what Enter presses.
+  function dropPlain(from) { for (const b of $$("button[formmethod=get]", from)) b.remove(); }
 
   function say(text, bad = true) {
     const el = doc.createElement("div");
@@ -291,6 +299,10 @@
       const want = $("#question-effects", fresh), have = $("#question-effects", form);
       if (mine === previews && want && have) {
         morph(have, want);
+        for (const id of ["question-title", "question-says", "question-go"]) {
+          const old = doc.getElementById(id), now = $("#" + id, fresh);
+          if (old && now) morph(old, now);
+        }
         $(".note-bad", form)?.remove();
         const bad = $(".note-bad", fresh);
         if (bad) have.before(bad);
@@ -368,7 +380,7 @@
     const form = el.closest("form");
     if (!form) return;
     if (form.matches("[data-live-search]")) searchSoon(form);
-    if (form.matches("[data-question]") && form.closest("dialog") && el.name !== "reason") preview(form);
+    if (form.matches("[data-question]") && el.name !== "reason") preview(form);
     if (form.matches("[data-check]")) check(form);
   });
 
@@ -436,6 +448,7 @@
     }
   });
 
+  dropPlain(doc);
   connect();
   tick();
   rollout();
