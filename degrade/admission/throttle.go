@@ -48,6 +48,7 @@ type Throttle struct {
 	draw  func() float64 // in [0, 1)
 
 	mu      sync.Mutex
+	start   time.Time // of the first call; windows count from it, on a clock that does not step
 	targets map[string]*target
 }
 
@@ -61,7 +62,7 @@ type target struct {
 // history is what became of the calls of a window, in parts of it.
 type history struct {
 	parts [throttleParts]struct{ requests, accepted int }
-	part  int64     // number of the newest part, in parts since 1970
+	part  int64     // number of the newest part, in parts since Throttle.start
 	hold  time.Time // nothing is sent before
 }
 
@@ -114,7 +115,7 @@ func (t *Throttle) Begin(ctx context.Context, target string) (Attempt, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := &t.at(target, now).tiers[tier]
-	h.advance(now)
+	h.advance(t.sinceStart(now))
 	if wait := h.hold.Sub(now); wait > 0 {
 		h.count(false)
 		return Attempt{}, t.throttled(target, tier, wait)
@@ -152,7 +153,7 @@ func (a Attempt) end(accepted bool, after time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := &t.at(a.target, now).tiers[a.tier]
-	h.advance(now)
+	h.advance(t.sinceStart(now))
 	h.count(accepted)
 	if accepted {
 		h.hold = time.Time{}
@@ -160,9 +161,10 @@ func (a Attempt) end(accepted bool, after time.Duration) {
 	}
 	if _, ok := h.sums(); ok == 0 && after > 0 {
 		after = min(after, maxHold)
-		after += time.Duration(t.draw() * float64(after) / 2) // so that clients do not come back together
-		if until := now.Add(after); until.After(h.hold) {
-			h.hold = until
+		// Drawn once for all that were refused together, so that clients do not
+		// come back together.
+		if now.Add(after).After(h.hold) {
+			h.hold = now.Add(after + time.Duration(t.draw()*float64(after)/2))
 		}
 	}
 }
@@ -207,9 +209,17 @@ func (t *Throttle) forget() {
 	delete(t.targets, oldest)
 }
 
+// sinceStart is the time since the first call. The lock is held.
+func (t *Throttle) sinceStart(now time.Time) time.Duration {
+	if t.start.IsZero() {
+		t.start = now
+	}
+	return max(0, now.Sub(t.start))
+}
+
 // advance empties the parts that have become too old.
-func (h *history) advance(now time.Time) {
-	part := now.UnixNano() / int64(throttleWindow/throttleParts)
+func (h *history) advance(age time.Duration) {
+	part := int64(age / (throttleWindow / throttleParts))
 	for ; h.part < part; h.part++ {
 		if part-h.part > throttleParts {
 			h.part = part - throttleParts
