@@ -110,7 +110,7 @@ func (c *cli) reportConflicts(e *remote.Error) {
 	if n := len(e.Conflicts); n > 0 {
 		c.printConflicts(e.Conflicts[:min(n, mostShown)], nil)
 		if n > mostShown {
-			c.print.Notef("%s", output.Faint(fmt.Sprintf("… and %s more", output.Count(n-mostShown, "conflict"))))
+			c.print.Notef("%s", output.Faint(fmt.Sprintf("… and %s", output.Count(n-mostShown, "more conflict"))))
 		}
 		e.Message = "it has changed meanwhile; nothing was changed"
 	}

@@ -89,7 +89,7 @@ func parseLevel(s string) (degrade.Level, error) {
 func negativeLevel(cmd *cobra.Command, err error) error {
 	var missing *pflag.NotExistError
 	if errors.As(err, &missing) {
-		if s := missing.GetSpecifiedShortnames(); s != "" && strings.IndexAny(s[:1], ".0123456789") == 0 {
+		if s := missing.GetSpecifiedShortnames(); strings.IndexAny(s, ".0123456789") == 0 {
 			_, err := parseLevel("-" + s)
 			return err
 		}

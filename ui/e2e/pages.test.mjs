@@ -103,7 +103,7 @@ test("the session's cookie is not for scripts or other sites", async (t) => {
   const page = await visit(t, server);
   const cookies = await page.context().cookies();
   assert.ok(cookies.length > 0);
-  for (const c of cookies) assert.deepEqual([c.httpOnly, c.sameSite], [true, "Strict"], c.name);
+  for (const c of cookies) assert.deepEqual([c.httpOnly, c.sameSite], [true, "Lax"], c.name);
 });
 
 test("colours: as the system has them, or as chosen", async (t) => {
