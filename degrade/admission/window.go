@@ -17,6 +17,9 @@ const (
 	// fall is the share of the limit that is left after one batch of evidence
 	// for a lower one, at the least.
 	fall = 0.75
+	// uncrowded is up to how many times the service time requests take while they
+	// do not wait for each other.
+	uncrowded = 1.3
 	// shrink is how slowly an unsaturated limit follows the load down, for each
 	// service time.
 	shrink = 0.001
@@ -61,6 +64,8 @@ type probe struct {
 	start    float64 // of the last probe; 0 before the first
 	evidence float64 // when the last batch was concluded, or a probe ended
 	giveUps  int
+	least    int     // the fewest that ran since it started
+	progress float64 // when that was
 }
 
 func (l *law) endProbe(now float64) {
@@ -97,23 +102,29 @@ func (l *law) tick(now, t float64) {
 	l.fold(now)
 	l.load.sample(now + l.stall.total)
 	w := &l.window
+	known := l.mean > 0
 	if w.count > 0 {
-		if l.mean == 0 {
+		if !known {
 			l.mean = w.work / w.count
 		} else {
 			l.mean += l.gain(t, meanMemory) * (w.work/w.count - l.mean)
 		}
 	}
-	busy := w.work / t
+	busy := min(w.work/t, float64(w.peak))
 	saturated := w.waited > t/2
 	probed := l.probe.on || w.probed
-	if !probed {
+	if !probed && known {
 		l.knee += l.gain(t, kneeMemory) * (busy - l.knee)
 		l.clean = max(1, int(cleanShare*l.knee))
 	}
-	if saturated && !l.probe.on {
+	if saturated && !l.probe.on && known {
+		if !probed && l.service > 0 && w.count >= 2*startLimit && w.area < uncrowded*w.work {
+			l.lean++
+		} else if !probed {
+			l.lean = 0
+		}
 		switch {
-		case l.kneeSat == 0:
+		case l.kneeSat == 0, l.lean > 1 && busy > l.kneeSat:
 			l.kneeSat = busy
 		case !probed:
 			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
@@ -125,7 +136,11 @@ func (l *law) tick(now, t float64) {
 	}
 	l.expire(now)
 	l.load.window(t, l.crowd(), w, saturated, probed)
-	l.observe(now, t, saturated)
+	if saturated {
+		l.observe(now, t)
+	} else {
+		l.observe(now, 0)
+	}
 	l.hook()
 	*w = window{start: now, peak: l.n, probed: l.probe.on}
 }
@@ -142,12 +157,12 @@ func (l *law) steer(now float64) {
 	}
 	l.limit = max(minLimit, want)
 	l.batchLimit = max(l.batchLimit, l.limit)
-	if l.probe.on || l.mean == 0 || now-l.probe.start <= gapUnknown*l.mean {
+	if l.probe.on || l.probe.start > 0 && now-l.probe.start <= gapUnknown*l.mean {
 		return
 	}
-	if now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
+	if l.probe.start == 0 && l.service == 0 || now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
 		l.probe.on, l.probe.counting = true, false
-		l.probe.start = now
+		l.probe.start, l.probe.progress, l.probe.least = now, now, l.n
 		l.note(Probe)
 	}
 }
@@ -175,10 +190,25 @@ func (l *law) relax(t float64) {
 	}
 }
 
+// probeLength is how long a probe counts, in mean service times: the first until
+// there is a batch of evidence, if that comes at all.
+func (l *law) probeLength() float64 {
+	if l.service == 0 {
+		return 4 * probeLength
+	}
+	return probeLength
+}
+
 // giveUpProbe ends a probe that does not take effect: what runs does not end.
 func (l *law) giveUpProbe(now float64) {
 	p := &l.probe
-	if p.on && !p.counting && now-p.start > probePatience*l.mean {
+	if !p.on || p.counting {
+		return
+	}
+	if l.n < p.least {
+		p.least, p.progress = l.n, now
+	}
+	if now-p.progress > probePatience*l.mean {
 		p.on = false
 		p.evidence = now
 		p.giveUps = min(p.giveUps+1, maxGiveUps)
@@ -202,19 +232,19 @@ const (
 	busyMemoryMean = 20.0
 )
 
-// observe keeps what only people look at.
-func (l *law) observe(now, t float64, saturated bool) {
-	if now >= l.turn {
+// observe keeps what only people look at, of the time since it was called last:
+// busy seconds of it were saturated.
+func (l *law) observe(now, busy float64) {
+	for ; now >= l.turn; l.turn = max(l.turn+periodLength, now-periodLength) {
 		for i := range l.tiers {
 			l.tally[i].turn()
 		}
-		l.turn = now + periodLength
 	}
-	is := 0.0
-	if saturated {
-		is = 1
+	t := now - l.observed
+	l.observed = now
+	if t > 0 {
+		l.busyFor += min(1, t/max(busyMemory, busyMemoryMean*l.mean)) * (busy/t - l.busyFor)
 	}
-	l.busyFor += min(1, t/max(busyMemory, busyMemoryMean*l.mean)) * (is - l.busyFor)
 	switch {
 	case !l.busy && l.busyFor > 0.5:
 		l.busy = true
