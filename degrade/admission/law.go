@@ -9,8 +9,10 @@ const (
 	minLimit   = 2
 	// admitted is how many times the knee is admitted.
 	admitted = 2.0
-	// cleanShare of the knee runs without waiting for each other, with certainty.
+	// cleanShare of the knee runs without waiting for each other, with certainty,
+	// and cleanYoung while little is known.
 	cleanShare = 0.75
+	cleanYoung = 0.375
 	// house is how many service times of work are admitted or wait at most.
 	house = 8.0
 	// minQueue and minWait hold while the limit is far above the knee.
@@ -37,7 +39,9 @@ type law struct {
 
 	knee    float64 // busy places, over all windows
 	kneeSat float64 // the same, over saturated ones
-	lean    int     // saturated windows in a row in which all that ran was busy
+	lean    lean
+	ended   float64 // completions so far
+	age     float64 // seconds in which the knee has been watched
 
 	// Evidence for the service time: area is time that requests ran while few
 	// did, count the completions in it. service is area÷count at the last batch.
@@ -134,10 +138,13 @@ func (l *law) patience() float64 {
 
 // serviceOf is the service time to count for a request.
 func (l *law) serviceOf(took float64) float64 {
-	if l.count >= 1 {
-		return l.area / l.count
+	switch {
+	case l.service == 0:
+		return took
+	case l.fresh < fewEvidence:
+		return l.area / l.count * (1 + 1/math.Sqrt(l.count))
 	}
-	return took
+	return l.area / l.count
 }
 
 // read moves the clock to now.
@@ -365,7 +372,7 @@ func (l *law) evidence(now float64) {
 	}
 	most := max(16, 2*float64(l.clean))
 	if l.service == 0 {
-		most = 4 // to know little is much better than to know nothing
+		most = max(4, 3*float64(l.clean)) // to know little is much better than nothing
 	}
 	if b.count >= most {
 		l.conclude(now)

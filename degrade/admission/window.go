@@ -6,7 +6,7 @@ const (
 	// The window is two service times, in seconds within these bounds.
 	windowLength  = 2.0
 	windowMin     = 0.005
-	windowMax     = 2.0
+	windowMax     = 10.0
 	windowUnknown = 0.010
 	// windowIdle is how long one without a completion lasts at most, in seconds.
 	windowIdle = 1.0
@@ -20,6 +20,10 @@ const (
 	// uncrowded is up to how many times the service time requests take while they
 	// do not wait for each other.
 	uncrowded = 1.3
+	// growLook is how many completions it takes to say so.
+	growLook = 16.0
+	// fewEvidence is how many clean completions leave much to learn.
+	fewEvidence = 16
 	// shrink is how slowly an unsaturated limit follows the load down, for each
 	// service time.
 	shrink = 0.001
@@ -52,6 +56,12 @@ type window struct {
 	area   float64 // time that requests ran
 	peak   int
 	probed bool // the last window ended in a probe
+}
+
+// lean sums saturated windows, to see whether all that runs is busy.
+type lean struct {
+	work, area, time, count float64
+	looks                   int // in a row at which it was
 }
 
 // A probe is a short dip of the limit, to measure the service time.
@@ -103,6 +113,7 @@ func (l *law) tick(now, t float64) {
 	l.load.sample(now + l.stall.total)
 	w := &l.window
 	known := l.mean > 0
+	l.ended += w.count
 	if w.count > 0 {
 		if !known {
 			l.mean = w.work / w.count
@@ -110,24 +121,25 @@ func (l *law) tick(now, t float64) {
 			l.mean += l.gain(t, meanMemory) * (w.work/w.count - l.mean)
 		}
 	}
-	busy := min(w.work/t, float64(w.peak))
+	busy := w.work / t
 	saturated := w.waited > t/2
 	probed := l.probe.on || w.probed
 	if !probed && known {
-		l.knee += l.gain(t, kneeMemory) * (busy - l.knee)
-		l.clean = max(1, int(cleanShare*l.knee))
+		l.age += t
+		l.knee += max(l.gain(t, kneeMemory), t/l.age) * (busy - l.knee)
+		share := cleanShare
+		if l.fresh < fewEvidence {
+			share = cleanYoung
+		}
+		l.clean = max(1, int(share*l.knee))
 	}
 	if saturated && !l.probe.on && known {
-		if !probed && l.service > 0 && w.count >= 2*startLimit && w.area < uncrowded*w.work {
-			l.lean++
-		} else if !probed {
-			l.lean = 0
-		}
 		switch {
-		case l.kneeSat == 0, l.lean > 1 && busy > l.kneeSat:
-			l.kneeSat = busy
+		case l.kneeSat == 0:
+			l.kneeSat = min(busy, float64(w.peak))
 		case !probed:
 			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
+			l.grow(t)
 		}
 		l.steer(now)
 	}
@@ -145,6 +157,25 @@ func (l *law) tick(now, t float64) {
 	*w = window{start: now, peak: l.n, probed: l.probe.on}
 }
 
+// grow raises the knee at once where all that ran, in a saturated window of
+// length t and those before it, was busy: so the limit doubles with each look. It
+// takes two looks in a row, each at enough requests to tell.
+func (l *law) grow(t float64) {
+	w, s := &l.window, &l.lean
+	s.work, s.area, s.time, s.count = s.work+w.work, s.area+w.area, s.time+t, s.count+w.count
+	if s.count < growLook {
+		return
+	}
+	s.looks++
+	if l.service == 0 || s.area > uncrowded*s.work {
+		s.looks = 0
+	}
+	if s.looks > 1 {
+		l.kneeSat = max(l.kneeSat, s.work/s.time)
+	}
+	*s = lean{looks: s.looks}
+}
+
 // steer moves the limit of a saturated process towards twice the knee, down
 // only on evidence, and sees to it that there is evidence.
 func (l *law) steer(now float64) {
@@ -157,7 +188,7 @@ func (l *law) steer(now float64) {
 	}
 	l.limit = max(minLimit, want)
 	l.batchLimit = max(l.batchLimit, l.limit)
-	if l.probe.on || l.probe.start > 0 && now-l.probe.start <= gapUnknown*l.mean {
+	if l.ended < startLimit || l.probe.on || l.probe.start > 0 && now-l.probe.start <= gapUnknown*l.mean {
 		return
 	}
 	if l.probe.start == 0 && l.service == 0 || now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
@@ -171,7 +202,7 @@ func (l *law) steer(now float64) {
 func (l *law) gap() float64 {
 	gap := gapSettled
 	switch {
-	case l.service == 0 || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
+	case l.fresh < fewEvidence || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
 		gap = gapUnknown
 	case l.fresh < youngEvidence:
 		gap = gapYoung
