@@ -150,6 +150,9 @@ func (l *law) serviceOf(took float64) float64 {
 // read moves the clock to now.
 func (l *law) read(now float64) {
 	dt := now - l.last
+	if now >= l.turn {
+		l.turnTallies(now)
+	}
 	if l.n == 0 && l.size == 0 { // windows count the time in which there is work
 		l.window.start += dt
 		l.last = now

@@ -256,6 +256,15 @@ func (l *law) expire(now float64) {
 	}
 }
 
+// turnTallies begins a new period, or several.
+func (l *law) turnTallies(now float64) {
+	for ; now >= l.turn; l.turn = max(l.turn+periodLength, now-periodLength) {
+		for i := range l.tiers {
+			l.tally[i].turn()
+		}
+	}
+}
+
 const (
 	// busyMemory is how many seconds, or service times, it takes to call a
 	// process saturated or relieved. That is for people; the law is faster.
@@ -266,11 +275,6 @@ const (
 // observe keeps what only people look at, of the time since it was called last:
 // busy seconds of it were saturated.
 func (l *law) observe(now, busy float64) {
-	for ; now >= l.turn; l.turn = max(l.turn+periodLength, now-periodLength) {
-		for i := range l.tiers {
-			l.tally[i].turn()
-		}
-	}
 	t := now - l.observed
 	l.observed = now
 	if t > 0 {
