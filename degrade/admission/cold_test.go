@@ -22,6 +22,7 @@ func (s *sim) offer(rate float64) {
 // with: it has found out in a few seconds, whatever the service times, and
 // refuses nothing from then on.
 func TestColdStartUnderOrdinaryLoad(t *testing.T) {
+	NotUnderRace(t)
 	for _, x := range []struct {
 		model
 		rate, within float64
@@ -48,6 +49,7 @@ func TestColdStartUnderOrdinaryLoad(t *testing.T) {
 // A cold start straight into an overload of slow requests: neither the limit nor
 // the service time runs away, and the places are all busy.
 func TestColdStartWithSlowRequests(t *testing.T) {
+	NotUnderRace(t)
 	for _, slots := range []int{2, 8, 64} {
 		for _, d := range []float64{2, 5} {
 			for _, draw := range []func(*rand.Rand, int) float64{constant(d), exponential(d)} {
@@ -73,6 +75,7 @@ func TestColdStartWithSlowRequests(t *testing.T) {
 // limits. What is left of a burst is all about to end, which must not make the
 // service time look like nothing.
 func TestBurstsInCalm(t *testing.T) {
+	NotUnderRace(t)
 	const d = .01
 	for _, size := range []int{12, 20, 30, 60, 100} {
 		for _, jitter := range []float64{0, .1, .3, .6} {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/plimsoll-dev/plimsoll/degrade/admission"
 )
 
 const ms = time.Millisecond
@@ -69,7 +71,7 @@ func atLeast(t *testing.T, what string, got, want, within float64) {
 }
 
 func TestModels(t *testing.T) {
-	notUnderRace(t)
+	admission.NotUnderRace(t)
 	for i, k := range kinds {
 		seed := uint64(i)
 		t.Run(k.name, func(t *testing.T) {
@@ -130,7 +132,7 @@ func TestModels(t *testing.T) {
 
 // A step from half the capacity to ten times as much, and back.
 func TestStep(t *testing.T) {
-	notUnderRace(t)
+	admission.NotUnderRace(t)
 	for i, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
@@ -160,7 +162,7 @@ const fourfold = 30 * time.Second
 
 // The capacity changes. It is followed within 200 service times, or 2 s.
 func TestCapacityChanges(t *testing.T) {
-	notUnderRace(t)
+	admission.NotUnderRace(t)
 	for _, change := range []struct {
 		name     string
 		load     float64
@@ -200,14 +202,5 @@ func TestCapacityChanges(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// notUnderRace leaves out what asserts figures and takes minutes under the race
-// detector; the tests with enemies are for that.
-func notUnderRace(t *testing.T) {
-	t.Helper()
-	if raceEnabled {
-		t.Skip("figures of a simulation, which takes minutes under the race detector")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,31 +212,31 @@ func TestStoppedController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newController(t)
 		slots := make(chan struct{}, 2)
-		served, refused := 0, 0
+		var served, refused atomic.Int64
 		for i := range 1500 {
 			go func() {
 				p, err := c.Acquire(context.Background(), Request{})
 				if err != nil {
-					refused++
+					refused.Add(1)
 					return
 				}
 				slots <- struct{}{}
 				time.Sleep(10 * time.Millisecond)
 				<-slots
 				p.Release(Served)
-				served++
+				served.Add(1)
 			}()
 			if i == 1000 {
 				before := c.Snapshot()
-				wasRefused := refused
+				wasRefused := refused.Load()
 				c.mu.Lock()
 				c.start = c.start.Add(-time.Hour) // it is an hour later, and no timer has fired
 				c.mu.Unlock()
 				after := c.Snapshot()
 				synctest.Wait()
 				// The stop counts as one beat, in which some would have been refused anyway.
-				if before.Waiting < 4 || 2*after.Waiting < before.Waiting || 2*(refused-wasRefused) > before.Waiting {
-					t.Errorf("%d waited, %d wait after the stop, %d were refused for it", before.Waiting, after.Waiting, refused-wasRefused)
+				if before.Waiting < 4 || 2*after.Waiting < before.Waiting || 2*int(refused.Load()-wasRefused) > before.Waiting {
+					t.Errorf("%d waited, %d wait after the stop, %d were refused for it", before.Waiting, after.Waiting, refused.Load()-wasRefused)
 				}
 				if r := after.ServiceTime.Seconds() / before.ServiceTime.Seconds(); r < 0.9 || r > 1.1 {
 					t.Errorf("the stop moved the service time %g-fold", r)
@@ -244,11 +245,11 @@ func TestStoppedController(t *testing.T) {
 			time.Sleep(time.Millisecond) // five times as many as are served
 		}
 		time.Sleep(time.Second)
-		if s := c.Snapshot(); s.InFlight != 0 || s.Waiting != 0 || served+refused != 1500 {
-			t.Errorf("%d served, %d refused, and still %+v", served, refused, s)
+		if s := c.Snapshot(); s.InFlight != 0 || s.Waiting != 0 || served.Load()+refused.Load() != 1500 {
+			t.Errorf("%d served, %d refused, and still %+v", served.Load(), refused.Load(), s)
 		}
-		if served < 270 { // 300 at capacity
-			t.Errorf("%d were served", served)
+		if served.Load() < 270 { // 300 at capacity
+			t.Errorf("%d were served", served.Load())
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"math/rand/v2"
+	"testing"
 )
 
 // A model of what handlers compete for. The law alone is run against it, event
@@ -236,3 +237,12 @@ func (s *sim) reset() {
 }
 
 var equal = [4]float64{.25, .25, .25, .25}
+
+// NotUnderRace leaves out what simulates for minutes under the race detector to
+// assert figures; the tests with enemies are for that.
+func NotUnderRace(t *testing.T) {
+	t.Helper()
+	if RaceEnabled {
+		t.Skip("figures of a simulation, which takes minutes under the race detector")
+	}
+}
