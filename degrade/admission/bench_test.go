@@ -108,7 +108,7 @@ func full(tb testing.TB) (*admission.Controller, func()) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	if raceEnabled {
+	if admission.RaceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	c, err := admission.New()

@@ -12,7 +12,8 @@ import (
 )
 
 // A Controller admits requests. It is safe for concurrent use, and needs no
-// closing: it has no goroutine, and a timer only while requests wait.
+// closing: it has no goroutine, and a timer only while there are requests and
+// until it says so when a saturation is over.
 type Controller struct {
 	config config
 	start  time.Time
@@ -24,14 +25,14 @@ type Controller struct {
 	refusals atomic.Pointer[refusals]
 	early    [stripes][maxTiers]earlyCount
 
-	mu      sync.Mutex
-	law     *law
-	spare   *slot // linked by next; at most maxSpare
-	spares  int
-	timer   *time.Timer
-	ticking bool
-	hour    int64 // of luck
-	retry   time.Duration
+	mu     sync.Mutex
+	law    *law
+	spare  *slot // linked by next; at most maxSpare
+	spares int
+	timer  *time.Timer
+	due    float64 // when the timer fires, in seconds since start; +Inf while it is not set
+	hour   int64   // of luck
+	retry  time.Duration
 
 	events eventQueue
 	alarm  chan struct{}
@@ -62,7 +63,7 @@ const (
 // New returns a controller. Without options it has the tiers critical,
 // important, standard and optional. The error says which option is wrong.
 func New(opts ...Option) (*Controller, error) {
-	c := &Controller{config: defaults(), start: time.Now(), alarm: make(chan struct{}, 1)}
+	c := &Controller{config: defaults(), start: time.Now(), due: math.Inf(1), alarm: make(chan struct{}, 1)}
 	for _, opt := range opts {
 		if err := opt(&c.config); err != nil {
 			return nil, fmt.Errorf("admission: %w", err)
@@ -225,8 +226,8 @@ func (c *Controller) unlock() {
 	if cut != c.cutOff.Load() {
 		c.cutOff.Store(cut)
 	}
-	if l.size > 0 && !c.ticking {
-		c.tick()
+	if beat := l.beat(); beat > 0 {
+		c.arm(l.last+l.stall.total, beat)
 	}
 	if l.load.raised || l.busy {
 		c.signal()
@@ -246,20 +247,24 @@ func (c *Controller) unlock() {
 	}
 }
 
-// tick arms the timer that sees to those who wait. The lock is held.
-func (c *Controller) tick() {
-	beat := time.Duration(c.law.beat() * float64(time.Second))
-	c.ticking = true
-	if c.timer == nil {
-		c.timer = time.AfterFunc(beat, c.tend)
+// arm sees to it that the timer fires within a beat from now. The lock is held.
+func (c *Controller) arm(now, beat float64) {
+	if c.due <= now+beat {
 		return
 	}
-	c.timer.Reset(beat)
+	c.due = now + beat
+	in := time.Duration(beat * float64(time.Second))
+	if c.timer == nil {
+		c.timer = time.AfterFunc(in, c.tend)
+		return
+	}
+	c.timer.Reset(in)
 }
 
+// tend is what the timer does.
 func (c *Controller) tend() {
 	now := c.lock()
-	c.ticking = false
+	c.due = math.Inf(1)
 	c.law.tend(now)
 	c.unlock()
 }

@@ -11,7 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/plimsoll-dev/plimsoll/degrade/admission"
 )
@@ -250,15 +252,85 @@ func TestSnapshot(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	c, err := admission.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop, err := admission.RegisterMetrics(noop.NewMeterProvider(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c, err := admission.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := metric.NewManualReader()
+		stop, err := admission.RegisterMetrics(metric.NewMeterProvider(metric.WithReader(reader)), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := c.Acquire(t.Context(), admission.Request{Tier: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		p.Release(admission.Served)
+		if p, err = c.Acquire(t.Context(), admission.Request{}); err != nil {
+			t.Fatal(err)
+		}
+
+		// values are by name, and by tier after a slash.
+		values := func() map[string]float64 {
+			all := map[string]float64{}
+			var read metricdata.ResourceMetrics
+			if err := reader.Collect(t.Context(), &read); err != nil {
+				t.Fatal(err)
+			}
+			for _, scope := range read.ScopeMetrics {
+				for _, m := range scope.Metrics {
+					name := strings.TrimPrefix(m.Name, "plimsoll.admission.")
+					of := func(set attribute.Set) string {
+						if tier, ok := set.Value("tier"); ok {
+							return name + "/" + tier.AsString()
+						}
+						return name
+					}
+					switch data := m.Data.(type) {
+					case metricdata.Gauge[float64]:
+						for _, point := range data.DataPoints {
+							all[of(point.Attributes)] = point.Value
+						}
+					case metricdata.Sum[int64]:
+						if !data.IsMonotonic {
+							t.Errorf("%s may fall", m.Name)
+						}
+						for _, point := range data.DataPoints {
+							all[of(point.Attributes)] = float64(point.Value)
+						}
+					default:
+						t.Errorf("%s is a %T", m.Name, data)
+					}
+				}
+			}
+			return all
+		}
+		got := values()
+		for name, want := range map[string]float64{
+			"limit": 8, "in_flight": 1, "utilisation": 0.125, "knee": 0, "saturated": 0, "cut_off": 4,
+			"waiting/critical": 0, "admitted/critical": 1, "admitted/important": 1, "admitted/optional": 0, "refused/important": 0,
+			"queue_delay/important": 0, "duration_p50/critical": 0,
+		} {
+			if v, ok := got[name]; !ok || v != want {
+				t.Errorf("%s is %g (%v), want %g", name, v, ok, want)
+			}
+		}
+		for _, name := range []string{"service_time", "duration_p50/important", "duration_p99/important"} {
+			if v := got[name]; v < 0.08 || v > 0.12 {
+				t.Errorf("%s is %g, want about 0.1", name, v)
+			}
+		}
+		if len(got) != 7+6*4 {
+			t.Errorf("%d values: %v", len(got), got)
+		}
+		p.Release(admission.Served)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if got := values(); len(got) > 0 {
+			t.Errorf("after the stop: %v", got)
+		}
+	})
 }

@@ -206,7 +206,9 @@ func (e *Edge) Enter(ctx context.Context, call Call) (context.Context, *Pass, er
 // rank is the tier that a call has, considering who claims what.
 func (e *Edge) rank(ctx context.Context, call Call, rule *compiled, claim string) int {
 	own := e.standardRank
-	if rule.rank >= 0 {
+	if rule.redirect {
+		own = max(own, rule.rank)
+	} else if rule.rank >= 0 {
 		own = rule.rank
 	}
 	if e.tier != nil {
@@ -263,9 +265,10 @@ func (p *Pass) FirstByte() {
 	}
 }
 
-// Done ends the stay. failed says that the server, not the caller, was at
-// fault. A call that failed much sooner than calls are served is kept out of
-// the evidence for how long they take; one that failed late has done its work.
+// Done ends the stay. failed says that the call ended early: by a fault of the
+// server's, or as the caller has hung up. If that was much sooner than calls are
+// served it is kept out of the evidence for how long they take; one that failed
+// late has done its work.
 func (p *Pass) Done(failed bool) {
 	if p == nil || p.detached.Load() {
 		return

@@ -66,16 +66,24 @@ func (c *Controller) note(k EventKind) {
 // when that returns.
 func (c *Controller) deliver() {
 	for c.events.any.Load() && c.events.calling.TryLock() {
-		c.mu.Lock()
-		pending := c.events.pending
-		c.events.pending = nil
-		c.events.any.Store(false)
-		c.mu.Unlock()
-		for _, e := range pending {
-			c.config.events(e)
-		}
-		c.events.calling.Unlock()
+		c.call()
 	}
+}
+
+// call calls the function for one event. Should it panic, the others are left
+// for the next request.
+func (c *Controller) call() {
+	defer c.events.calling.Unlock()
+	c.mu.Lock()
+	if len(c.events.pending) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	e := c.events.pending[0]
+	c.events.pending = c.events.pending[1:]
+	c.events.any.Store(len(c.events.pending) > 0)
+	c.mu.Unlock()
+	c.config.events(e)
 }
 
 func duration(seconds float64) time.Duration {

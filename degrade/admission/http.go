@@ -47,7 +47,10 @@ func (e *Edge) Handler(next http.Handler) http.Handler {
 		}
 		out := &response{ResponseWriter: w, pass: pass}
 		returned := false
-		defer func() { pass.Done(!returned || out.status >= http.StatusInternalServerError) }()
+		defer func() {
+			// Who has hung up may have cut the work short.
+			pass.Done(!returned || out.status >= http.StatusInternalServerError || ctx.Err() != nil)
+		}()
 		next.ServeHTTP(out, carrying(ctx, r, pass))
 		returned = true
 	})

@@ -9,13 +9,17 @@ const (
 	minLimit   = 2
 	// admitted is how many times the knee is admitted.
 	admitted = 2.0
-	// cleanShare of the knee runs without waiting for each other, with certainty.
+	// cleanShare of the knee runs without waiting for each other, with certainty,
+	// and cleanYoung while little is known.
 	cleanShare = 0.75
+	cleanYoung = 0.375
 	// house is how many service times of work are admitted or wait at most.
 	house = 8.0
 	// minQueue and minWait hold while the limit is far above the knee.
 	minQueue = 16
 	minWait  = 2.0
+	// waitUnknown is how many seconds a request waits while no other has ended yet.
+	waitUnknown = 10.0
 	// luckTime is for how long after a displacement its tier is served by luck.
 	luckTime = 50.0
 )
@@ -35,6 +39,9 @@ type law struct {
 
 	knee    float64 // busy places, over all windows
 	kneeSat float64 // the same, over saturated ones
+	lean    lean
+	ended   float64 // completions so far
+	age     float64 // seconds in which the knee has been watched
 
 	// Evidence for the service time: area is time that requests ran while few
 	// did, count the completions in it. service is area÷count at the last batch.
@@ -45,8 +52,12 @@ type law struct {
 	batchLimit  float64 // the limit at the last batch, and the highest since
 	fed         float64 // when the limit last did not need evidence to fall
 	fresh       int     // clean completions since the service time last jumped
-	// cleanTime is the time with few running, the integral behind area.
+	// cleanTime is the time with few running, the integral behind area; it counts
+	// from calm on.
 	cleanTime float64
+	// calm is since when few run: since the first arrival after a crowd. +Inf
+	// before that.
+	calm float64
 
 	probe  probe
 	stall  stall
@@ -62,8 +73,9 @@ type law struct {
 	tally [maxTiers]tally
 	turn  float64 // when the tallies' period ends
 
-	busy    bool    // saturated, for most of the last windows
-	busyFor float64 // share of the last seconds that were saturated
+	busy     bool    // saturated, for most of the last windows
+	busyFor  float64 // share of the last seconds that were saturated
+	observed float64 // until when that is known
 
 	note  func(EventKind)
 	hook  func()                         // at the end of each window
@@ -119,22 +131,33 @@ func (l *law) room() int {
 // patience is how long a request may wait.
 func (l *law) patience() float64 {
 	if l.mean == 0 {
-		return math.Inf(1)
+		return waitUnknown
 	}
 	return l.mean * max(minWait, house-l.crowd())
 }
 
 // serviceOf is the service time to count for a request.
 func (l *law) serviceOf(took float64) float64 {
-	if l.count >= 1 {
-		return l.area / l.count
+	switch {
+	case l.service == 0:
+		return took
+	case l.fresh < fewEvidence:
+		return l.area / l.count * (1 + 1/math.Sqrt(l.count))
 	}
-	return took
+	return l.area / l.count
 }
 
 // read moves the clock to now.
 func (l *law) read(now float64) {
 	dt := now - l.last
+	if now >= l.turn {
+		l.turnTallies(now)
+	}
+	if l.n == 0 && l.size == 0 { // windows count the time in which there is work
+		l.window.start += dt
+		l.last = now
+		return
+	}
 	if l.size > 0 {
 		l.window.waited += dt
 	}
@@ -145,7 +168,10 @@ func (l *law) read(now float64) {
 		until = l.probe.end
 		l.endProbe(now)
 	}
-	if d := until - max(l.last, l.probe.skip); d > 0 && l.n > 0 && l.n <= l.clean {
+	if l.n > l.clean {
+		l.calm = math.Inf(1)
+	}
+	if d := until - max(l.last, l.probe.skip, l.calm); d > 0 && l.n > 0 && l.n <= l.clean {
 		l.area += float64(l.n) * d
 		l.batch.area += float64(l.n) * d
 		l.cleanTime += d
@@ -227,6 +253,9 @@ func (l *law) drain(now float64) {
 
 func (l *law) run(now float64, s *slot) {
 	l.n++
+	if l.n <= l.clean {
+		l.calm = min(l.calm, now)
+	}
 	l.window.peak = max(l.window.peak, l.n)
 	s.state = running
 	s.started = now
@@ -264,10 +293,10 @@ func (l *law) fold(now float64) {
 	for t, e := range l.early() {
 		if e.all > 0 {
 			l.displaced[t] = now
-			l.tally[t].arrive(e.all)
-			l.tally[t].refuse(e.all)
-			l.load.arrived(float64(e.all), float64(e.unsheddable), float64(e.all))
 		}
+		l.tally[t].arrive(e.all)
+		l.tally[t].refuse(e.all)
+		l.load.arrived(float64(e.all), float64(e.unsheddable), float64(e.all))
 	}
 }
 
@@ -304,8 +333,9 @@ func (l *law) done(now float64, s *slot, e ending) {
 	l.n--
 	if l.probe.on && !l.probe.counting && l.n <= l.clean {
 		l.probe.counting = true
+		l.calm = now
 		l.probe.skip = now + probeSettle*l.mean
-		l.probe.end = l.probe.skip + probeLength*l.mean
+		l.probe.end = l.probe.skip + l.probeLength()*l.mean
 	}
 	service := l.serviceOf(took)
 	switch e {
@@ -326,7 +356,7 @@ func (l *law) done(now float64, s *slot, e ending) {
 
 // evidence counts a clean completion, before it leaves.
 func (l *law) evidence(now float64) {
-	if l.n > l.clean || l.probe.closed || now <= l.probe.skip {
+	if l.n > l.clean || l.probe.closed || now <= max(l.probe.skip, l.calm) {
 		return
 	}
 	l.count++
@@ -343,7 +373,11 @@ func (l *law) evidence(now float64) {
 		l.area *= most / l.count
 		l.count = most
 	}
-	if b.count >= max(16, 2*float64(l.clean)) {
+	most := max(16, 2*float64(l.clean))
+	if l.service == 0 {
+		most = max(4, 3*float64(l.clean)) // to know little is much better than nothing
+	}
+	if b.count >= most {
 		l.conclude(now)
 	}
 }
@@ -360,6 +394,7 @@ func (l *law) conclude(now float64) {
 	}
 	if l.service == 0 {
 		l.note(KneeFound)
+		l.probe.end = now // it has found what it was for
 	}
 	if l.count >= 4 {
 		l.service = l.area / l.count

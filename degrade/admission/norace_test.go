@@ -1,5 +1,5 @@
 //go:build !race
 
-package admission_test
+package admission
 
-const raceEnabled = false
+const RaceEnabled = false

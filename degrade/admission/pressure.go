@@ -49,7 +49,7 @@ func (c *Controller) Pressure() Pressure {
 	defer c.unlock()
 	clock := now + c.law.stall.total
 	l := c.law
-	l.read(now)
+	l.tend(now)
 	l.fold(now)
 	l.load.sample(clock)
 	r := &l.load.report

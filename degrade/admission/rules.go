@@ -33,14 +33,20 @@ type Rule struct {
 
 // rules finds the rule of a request. It is immutable.
 type rules struct {
-	mux       *http.ServeMux // nil without any rule
-	byPattern map[string]*compiled
+	mux       *http.ServeMux // nil without any rule; its handlers are *compiled
+	redirects map[string]*compiled
 }
 
 type compiled struct {
 	rank                     int // -1: does not say
 	stream, longPoll, exempt bool
+	// redirect: it is the rule of the path that the mux would redirect to, and
+	// can only make a request less important.
+	redirect bool
 }
+
+// ServeHTTP makes it a handler to the mux, which only looks it up.
+func (*compiled) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
 var noRule = &compiled{rank: -1}
 
@@ -49,10 +55,16 @@ func compileRules(list []Rule, rank func(string) (int, error)) (rules, error) {
 	if len(list) == 0 {
 		return rules{}, nil
 	}
-	r := rules{mux: http.NewServeMux(), byPattern: make(map[string]*compiled, len(list)+1)}
+	r := rules{mux: http.NewServeMux(), redirects: make(map[string]*compiled, len(list))}
+	seen := make(map[string]bool, len(list))
 	var faults []error
 	for i, rule := range list {
-		if err := r.add(rule, rank); err != nil {
+		err := r.add(rule, rank)
+		if seen[rule.Pattern] {
+			err = errors.New("there are two rules with this pattern")
+		}
+		seen[rule.Pattern] = true
+		if err != nil {
 			faults = append(faults, fmt.Errorf("rule %d, %q: %w", i+1, rule.Pattern, err))
 		}
 	}
@@ -61,8 +73,8 @@ func compileRules(list []Rule, rank func(string) (int, error)) (rules, error) {
 	}
 	// So that a request without a rule is not also looked up under every other
 	// method, as the mux does before it says that nothing was found.
-	if _, ok := r.byPattern["/"]; !ok {
-		r.mux.Handle("/", http.NotFoundHandler())
+	if !seen["/"] {
+		r.mux.Handle("/", noRule)
 	}
 	return r, nil
 }
@@ -86,14 +98,8 @@ func (r rules) add(rule Rule, rank func(string) (int, error)) error {
 	case !rule.Exempt && !lasting:
 		return errors.New("it says nothing: give it a Tier, Stream, LongPoll or Exempt")
 	}
-	if r.byPattern[rule.Pattern] != nil {
-		return errors.New("there are two rules with this pattern")
-	}
-	if err := register(r.mux, rule.Pattern); err != nil {
-		return err
-	}
-	r.byPattern[rule.Pattern] = c
-	return nil
+	r.redirects[rule.Pattern] = &compiled{rank: c.rank, redirect: true}
+	return register(r.mux, rule.Pattern, c)
 }
 
 // possible refuses patterns which the mux accepts although no request matches.
@@ -105,12 +111,24 @@ func possible(pattern string) error {
 	switch {
 	case pattern == "":
 		return errors.New("the pattern is empty: give a path such as /checkout")
+	case strings.Contains(method, "/"):
+		return fmt.Errorf("it has a space in its path: write %s", strings.ReplaceAll(pattern, " ", "%20"))
 	case method != strings.ToUpper(method):
 		return fmt.Errorf("no request has the method %s: write %s", method, strings.ToUpper(method))
 	case strings.ContainsAny(rest, "?#"):
 		return errors.New("it matches nothing: a path ends before ? and #")
 	}
-	if i := strings.Index(rest, "/"); i >= 0 && method != http.MethodConnect {
+	i := strings.Index(rest, "/")
+	if i < 0 {
+		return nil // the mux refuses it
+	}
+	if err := possibleHost(rest[:i]); err != nil {
+		return err
+	}
+	if _, err := url.PathUnescape(rest[i:]); err != nil {
+		return fmt.Errorf("it matches nothing: %w", err)
+	}
+	if method != http.MethodConnect {
 		clean := path.Clean(rest[i:])
 		if strings.HasSuffix(rest, "/") && clean != "/" {
 			clean += "/"
@@ -122,22 +140,34 @@ func possible(pattern string) error {
 	return nil
 }
 
+func possibleHost(host string) error {
+	switch {
+	case strings.Contains(host, ":"):
+		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", host[:strings.Index(host, ":")])
+	case host != strings.ToLower(host):
+		return fmt.Errorf("clients send hosts in lower case: write %s", strings.ToLower(host))
+	}
+	return nil
+}
+
 var registeredAt = regexp.MustCompile(` \(registered at [^)]*\)`)
 
 // register adds a pattern to the mux, which panics on a malformed or
 // conflicting one.
-func register(mux *http.ServeMux, pattern string) (err error) {
+func register(mux *http.ServeMux, pattern string, c *compiled) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			text := registeredAt.ReplaceAllString(fmt.Sprint(fault), "")
 			err = errors.New(strings.ReplaceAll(text, "\n", " "))
 		}
 	}()
-	mux.Handle(pattern, http.NotFoundHandler())
+	mux.Handle(pattern, c)
 	return nil
 }
 
-// of returns the rule of a call, or noRule.
+// of returns the rule of a call, or noRule. A path that is not clean would be
+// redirected by the mux, but other routers take it as it is, so it must not gain
+// what the clean one has.
 func (r rules) of(call *Call) *compiled {
 	if r.mux == nil {
 		return noRule
@@ -146,8 +176,11 @@ func (r rules) of(call *Call) *compiled {
 	if request == nil {
 		request = &http.Request{Method: call.Method, URL: &url.URL{Path: call.Path}}
 	}
-	_, pattern := r.mux.Handler(request)
-	if c := r.byPattern[pattern]; c != nil {
+	handler, pattern := r.mux.Handler(request)
+	if c, ok := handler.(*compiled); ok {
+		return c
+	}
+	if c, ok := r.redirects[pattern]; ok {
 		return c
 	}
 	return noRule

@@ -39,11 +39,12 @@ type Snapshot struct {
 
 const cutOffShare = 0.01
 
-// Snapshot returns the controller as it is now. It changes nothing.
+// Snapshot returns the controller as it is now.
 func (c *Controller) Snapshot() Snapshot {
 	now := c.lock()
 	defer c.unlock()
 	l := c.law
+	l.tend(now)
 	l.fold(now)
 	s := Snapshot{
 		Limit:       l.places(),

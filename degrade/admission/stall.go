@@ -5,24 +5,27 @@ package admission
 // time in between must not count. So the law's clock stands still then.
 //
 // A stop shows as a gap between two readings of the clock that is longer than
-// there should be: while requests wait a timer reads it every beat; while
-// requests only run, one of them should have ended.
+// there should be: while requests wait or run a timer reads it every beat.
 type stall struct {
 	total float64 // by how much the law's clock is behind the real one, seconds
 }
 
 const (
-	beatMin = 0.010 // seconds
+	// beatMin and beatMax bound how often the clock is read, in seconds.
+	beatMin = 0.010
 	beatMax = 0.250
-	// quietTime is for how many mean service times nothing happens at most while
-	// requests run, and quietMin the same in seconds.
-	quietTime = 20.0
-	quietMin  = 1.0
 )
 
-// beat is how often the clock is read while requests wait, in seconds.
+// beat is how often the clock has to be read at the least, in seconds; 0: there is
+// no need.
 func (l *law) beat() float64 {
-	return min(max(l.patience()/4, beatMin), beatMax)
+	switch {
+	case l.size > 0:
+		return min(max(l.patience()/4, beatMin), beatMax)
+	case l.n > 0, l.busy:
+		return beatMax
+	}
+	return 0
 }
 
 // clock turns a reading of the real clock, in seconds, into one of the law's.
@@ -31,23 +34,19 @@ func (l *law) clock(seconds float64) float64 {
 	if now <= l.last {
 		return l.last
 	}
-	switch gap := now - l.last; {
-	case l.size > 0:
-		if beat := l.beat(); gap > 2*beat {
-			l.stall.total += gap - beat
-		}
-	case l.n > 0:
-		if most := max(quietTime*l.mean, quietMin); gap > most {
-			l.stall.total += gap - most
-		}
+	if gap, beat := now-l.last, l.beat(); gap > 2*beat && l.n+l.size > 0 {
+		l.stall.total += gap - beat
 	}
 	return seconds - l.stall.total
 }
 
-// tend sees to those who wait when neither an arrival nor an end does.
+// tend does what is due when neither an arrival nor an end does it.
 func (l *law) tend(now float64) {
 	l.read(now)
 	l.tickIfOver(now)
+	if l.n == 0 && l.size == 0 {
+		l.observe(now, 0)
+	}
 	l.expire(now)
 	l.drain(now)
 }

@@ -22,6 +22,7 @@ func TestStoppedProcess(t *testing.T) {
 			s.ev[i].at += stop
 		}
 		s.now += stop
+		s.beat += stop
 		s.reset()
 		s.l.tend(s.l.clock(s.now))
 		s.settle()

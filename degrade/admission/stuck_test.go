@@ -7,6 +7,7 @@ import "testing"
 // quadruples under a moderate load, and must not last: the limit then lacks the
 // evidence to fall further, and this is reason enough to seek some.
 func TestStuckLow(t *testing.T) {
+	NotUnderRace(t)
 	for _, m := range []model{models[0], models[1], models[7]} {
 		for _, load := range []float64{0.3, 0.4, 0.5, 0.6, 0.9} {
 			for seed := range uint64(20) {

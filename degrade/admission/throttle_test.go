@@ -311,7 +311,8 @@ func TestRefusedResponse(t *testing.T) {
 		{200, http.Header{"Retry-After": {"5"}}, 0, false},
 		{500, http.Header{"Retry-After": {"5"}}, 0, false},
 		{503, http.Header{"Retry-After": {"5"}}, 5 * time.Second, true},
-		{429, http.Header{"Retry-After": {"5"}}, 5 * time.Second, true},
+		{429, http.Header{"Retry-After": {"5"}}, 0, false}, // a quota
+		{429, http.Header{"Retry-After": {"5"}, "Plimsoll-Refused": {"queue_full"}}, 5 * time.Second, true},
 		{503, http.Header{"Retry-After": {"2"}, "Retry-After-Ms": {"1250"}}, 1250 * time.Millisecond, true},
 		{503, nil, 0, true},
 		{503, http.Header{"Retry-After": {"-5"}}, 0, true},

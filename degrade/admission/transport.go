@@ -52,14 +52,16 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// RefusedResponse reports whether a server refused the request for overload,
-// with status 503 or 429, and when to come back, 0 if it does not say. Such a
-// request should not be sent again before that.
+// RefusedResponse reports whether a server refused the request for overload, and
+// when to come back, 0 if it does not say. Such a request should not be sent again
+// before that. Status 503 is such a refusal; 429 only if it says so, since it
+// stands for a quota otherwise.
 func RefusedResponse(r *http.Response) (retryAfter time.Duration, refused bool) {
-	if r.StatusCode != http.StatusServiceUnavailable && r.StatusCode != http.StatusTooManyRequests {
-		return 0, false
+	if r.StatusCode == http.StatusServiceUnavailable ||
+		r.StatusCode == http.StatusTooManyRequests && r.Header.Get(refusedHeader) != "" {
+		return hint(r.Header), true
 	}
-	return hint(r.Header), true
+	return 0, false
 }
 
 // hint reads when to come back: Retry-After-Ms, else Retry-After in seconds or

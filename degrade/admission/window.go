@@ -6,7 +6,7 @@ const (
 	// The window is two service times, in seconds within these bounds.
 	windowLength  = 2.0
 	windowMin     = 0.005
-	windowMax     = 2.0
+	windowMax     = 10.0
 	windowUnknown = 0.010
 	// windowIdle is how long one without a completion lasts at most, in seconds.
 	windowIdle = 1.0
@@ -17,6 +17,13 @@ const (
 	// fall is the share of the limit that is left after one batch of evidence
 	// for a lower one, at the least.
 	fall = 0.75
+	// uncrowded is up to how many times the service time requests take while they
+	// do not wait for each other.
+	uncrowded = 1.3
+	// growLook is how many completions it takes to say so.
+	growLook = 16.0
+	// fewEvidence is how many clean completions leave much to learn.
+	fewEvidence = 16
 	// shrink is how slowly an unsaturated limit follows the load down, for each
 	// service time.
 	shrink = 0.001
@@ -51,6 +58,12 @@ type window struct {
 	probed bool // the last window ended in a probe
 }
 
+// lean sums saturated windows, to see whether all that runs is busy.
+type lean struct {
+	work, area, time, count float64
+	looks                   int // in a row at which it was
+}
+
 // A probe is a short dip of the limit, to measure the service time.
 type probe struct {
 	on       bool
@@ -61,6 +74,8 @@ type probe struct {
 	start    float64 // of the last probe; 0 before the first
 	evidence float64 // when the last batch was concluded, or a probe ended
 	giveUps  int
+	least    int     // the fewest that ran since it started
+	progress float64 // when that was
 }
 
 func (l *law) endProbe(now float64) {
@@ -97,8 +112,10 @@ func (l *law) tick(now, t float64) {
 	l.fold(now)
 	l.load.sample(now + l.stall.total)
 	w := &l.window
+	known := l.mean > 0
+	l.ended += w.count
 	if w.count > 0 {
-		if l.mean == 0 {
+		if !known {
 			l.mean = w.work / w.count
 		} else {
 			l.mean += l.gain(t, meanMemory) * (w.work/w.count - l.mean)
@@ -107,16 +124,22 @@ func (l *law) tick(now, t float64) {
 	busy := w.work / t
 	saturated := w.waited > t/2
 	probed := l.probe.on || w.probed
-	if !probed {
-		l.knee += l.gain(t, kneeMemory) * (busy - l.knee)
-		l.clean = max(1, int(cleanShare*l.knee))
+	if !probed && known {
+		l.age += t
+		l.knee += max(l.gain(t, kneeMemory), t/l.age) * (busy - l.knee)
+		share := cleanShare
+		if l.fresh < fewEvidence {
+			share = cleanYoung
+		}
+		l.clean = max(1, int(share*l.knee))
 	}
-	if saturated && !l.probe.on {
+	if saturated && !l.probe.on && known {
 		switch {
 		case l.kneeSat == 0:
-			l.kneeSat = busy
+			l.kneeSat = min(busy, float64(w.peak))
 		case !probed:
 			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
+			l.grow(t)
 		}
 		l.steer(now)
 	}
@@ -125,9 +148,32 @@ func (l *law) tick(now, t float64) {
 	}
 	l.expire(now)
 	l.load.window(t, l.crowd(), w, saturated, probed)
-	l.observe(now, t, saturated)
+	if saturated {
+		l.observe(now, t)
+	} else {
+		l.observe(now, 0)
+	}
 	l.hook()
 	*w = window{start: now, peak: l.n, probed: l.probe.on}
+}
+
+// grow raises the knee at once where all that ran, in a saturated window of
+// length t and those before it, was busy: so the limit doubles with each look. It
+// takes two looks in a row, each at enough requests to tell.
+func (l *law) grow(t float64) {
+	w, s := &l.window, &l.lean
+	s.work, s.area, s.time, s.count = s.work+w.work, s.area+w.area, s.time+t, s.count+w.count
+	if s.count < growLook {
+		return
+	}
+	s.looks++
+	if l.service == 0 || s.area > uncrowded*s.work {
+		s.looks = 0
+	}
+	if s.looks > 1 {
+		l.kneeSat = max(l.kneeSat, s.work/s.time)
+	}
+	*s = lean{looks: s.looks}
 }
 
 // steer moves the limit of a saturated process towards twice the knee, down
@@ -142,12 +188,12 @@ func (l *law) steer(now float64) {
 	}
 	l.limit = max(minLimit, want)
 	l.batchLimit = max(l.batchLimit, l.limit)
-	if l.probe.on || l.mean == 0 || now-l.probe.start <= gapUnknown*l.mean {
+	if l.ended < startLimit || l.probe.on || l.probe.start > 0 && now-l.probe.start <= gapUnknown*l.mean {
 		return
 	}
-	if now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
+	if l.probe.start == 0 && l.service == 0 || now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
 		l.probe.on, l.probe.counting = true, false
-		l.probe.start = now
+		l.probe.start, l.probe.progress, l.probe.least = now, now, l.n
 		l.note(Probe)
 	}
 }
@@ -156,7 +202,7 @@ func (l *law) steer(now float64) {
 func (l *law) gap() float64 {
 	gap := gapSettled
 	switch {
-	case l.service == 0 || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
+	case l.fresh < fewEvidence || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
 		gap = gapUnknown
 	case l.fresh < youngEvidence:
 		gap = gapYoung
@@ -175,10 +221,25 @@ func (l *law) relax(t float64) {
 	}
 }
 
+// probeLength is how long a probe counts, in mean service times: the first until
+// there is a batch of evidence, if that comes at all.
+func (l *law) probeLength() float64 {
+	if l.service == 0 {
+		return 4 * probeLength
+	}
+	return probeLength
+}
+
 // giveUpProbe ends a probe that does not take effect: what runs does not end.
 func (l *law) giveUpProbe(now float64) {
 	p := &l.probe
-	if p.on && !p.counting && now-p.start > probePatience*l.mean {
+	if !p.on || p.counting {
+		return
+	}
+	if l.n < p.least {
+		p.least, p.progress = l.n, now
+	}
+	if now-p.progress > probePatience*l.mean {
 		p.on = false
 		p.evidence = now
 		p.giveUps = min(p.giveUps+1, maxGiveUps)
@@ -195,6 +256,15 @@ func (l *law) expire(now float64) {
 	}
 }
 
+// turnTallies begins a new period, or several.
+func (l *law) turnTallies(now float64) {
+	for ; now >= l.turn; l.turn = max(l.turn+periodLength, now-periodLength) {
+		for i := range l.tiers {
+			l.tally[i].turn()
+		}
+	}
+}
+
 const (
 	// busyMemory is how many seconds, or service times, it takes to call a
 	// process saturated or relieved. That is for people; the law is faster.
@@ -202,19 +272,14 @@ const (
 	busyMemoryMean = 20.0
 )
 
-// observe keeps what only people look at.
-func (l *law) observe(now, t float64, saturated bool) {
-	if now >= l.turn {
-		for i := range l.tiers {
-			l.tally[i].turn()
-		}
-		l.turn = now + periodLength
+// observe keeps what only people look at, of the time since it was called last:
+// busy seconds of it were saturated.
+func (l *law) observe(now, busy float64) {
+	t := now - l.observed
+	l.observed = now
+	if t > 0 {
+		l.busyFor += min(1, t/max(busyMemory, busyMemoryMean*l.mean)) * (busy/t - l.busyFor)
 	}
-	is := 0.0
-	if saturated {
-		is = 1
-	}
-	l.busyFor += min(1, t/max(busyMemory, busyMemoryMean*l.mean)) * (is - l.busyFor)
 	switch {
 	case !l.busy && l.busyFor > 0.5:
 		l.busy = true

@@ -135,7 +135,7 @@ func faulty(err error) bool {
 	}
 	switch connect.CodeOf(err) {
 	case connect.CodeUnknown, connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss,
-		connect.CodeUnimplemented, connect.CodeResourceExhausted:
+		connect.CodeUnimplemented, connect.CodeResourceExhausted, connect.CodeCanceled, connect.CodeDeadlineExceeded:
 		return true
 	default:
 		return false

@@ -139,7 +139,8 @@ func rootOf(err error) error {
 // faulty says that the server is at fault, as a status from 500 on does.
 func faulty(err error) bool {
 	switch status.Code(err) {
-	case codes.Unknown, codes.Internal, codes.Unavailable, codes.DataLoss, codes.Unimplemented, codes.ResourceExhausted:
+	case codes.Unknown, codes.Internal, codes.Unavailable, codes.DataLoss, codes.Unimplemented, codes.ResourceExhausted,
+		codes.Canceled, codes.DeadlineExceeded:
 		return true
 	default:
 		return false
