@@ -1,8 +1,9 @@
 // Overload measures what a saturated server still serves, and to whom: a server
 // of eight slots of 10 ms behind an admission controller, and a client that
 // sends it more than it can do, at Poisson times that do not depend on its
-// answers. The controllers are ours without any setting, and failsafe-go's
-// adaptive limiter with its prioritizer, by default and tuned by hand.
+// answers. The controllers are ours without any setting, with and without the
+// deadline that callers send along, which the others have no use for, and
+// failsafe-go's adaptive limiter with its prioritizer, by default and tuned by hand.
 //
 // The client is this process; each server is a child of it. It prints a table,
 // says which targets are met, and draws the step experiment.

@@ -23,19 +23,20 @@ var kinds = []struct {
 	refused8 float64 // 0.8×: share of requests that are refused
 	total1   float64 // 1×
 	top2     float64 // 2×: the upper two tiers
+	refused2 float64 // 2×: share of the first tier that is refused
 	first    float64 // 5× and 10×: the first tier
 	total    float64 // the same: all of them
 	lone     float64 // one tier alone, 10×
 	cold     float64 // from the start on, 10×
 }{
-	{kind{"8 slots of 10ms", 8, false, same(10 * ms), constant}, 2, 0, 97.5, 98.2, 99.5, 99.8, 98.4, 97.6},
-	{kind{"8 slots, exponential 10ms", 8, false, same(10 * ms), exponential}, 2, 0.01, 96.4, 95.6, 99.1, 99.6, 98.4, 97.6},
-	{kind{"64 slots of 2ms", 64, false, same(2 * ms), constant}, 2, 0, 99.1, 99.4, 99.8, 99.8, 98.4, 97.6},
-	{kind{"2 slots of 200ms", 2, false, same(200 * ms), constant}, 2, 0.8, 92.5, 93.1, 97.2, 97.2, 98.4, 97.6},
-	{kind{"2 cores, 5ms", 2, true, same(5 * ms), constant}, 2, 1.3, 93.0, 91.6, 97.0, 97.0, 98.4, 97.6},
-	{kind{"2 cores, exponential 5ms", 2, true, same(5 * ms), exponential}, 3, 4.1, 88.3, 82.3, 88.6, 88.6, 94.4, 97.6},
-	{kind{"4 slots of 2, 3, 5 and 10ms", 4, false, [4]time.Duration{2 * ms, 3 * ms, 5 * ms, 10 * ms}, constant}, 3, 0.03, 96.3, 98, 94.4, 99.3, 98.4, 97.6},
-	{kind{"8 slots, 2ms or 50ms", 8, false, same(6800 * time.Microsecond), bimodal}, 3, 1.5, 92.2, 87.2, 94.7, 94.7, 98.4, 97.6},
+	{kind{"8 slots of 10ms", 8, false, same(10 * ms), constant}, 2, 0, 97.5, 98.2, 0, 99.5, 99.8, 98.4, 97.6},
+	{kind{"8 slots, exponential 10ms", 8, false, same(10 * ms), exponential}, 2, 0.01, 96.4, 95.6, 0.2, 99.1, 99.6, 98.4, 97.6},
+	{kind{"64 slots of 2ms", 64, false, same(2 * ms), constant}, 2, 0, 99.1, 99.4, 0, 99.8, 99.8, 98.4, 97.6},
+	{kind{"2 slots of 200ms", 2, false, same(200 * ms), constant}, 2, 0.8, 92.5, 93.1, 1.4, 97.2, 97.2, 98.4, 97.6},
+	{kind{"2 cores, 5ms", 2, true, same(5 * ms), constant}, 2, 1.3, 93.0, 91.6, 1.4, 97.0, 97.0, 98.4, 97.6},
+	{kind{"2 cores, exponential 5ms", 2, true, same(5 * ms), exponential}, 3, 4.1, 88.3, 82.3, 3.8, 88.6, 88.6, 94.4, 97.6},
+	{kind{"4 slots of 2, 3, 5 and 10ms", 4, false, [4]time.Duration{2 * ms, 3 * ms, 5 * ms, 10 * ms}, constant}, 3, 0.03, 96.3, 98, 0, 94.4, 99.3, 98.4, 97.6},
+	{kind{"8 slots, 2ms or 50ms", 8, false, same(6800 * time.Microsecond), bimodal}, 3, 1.5, 92.2, 87.2, 0.6, 94.7, 94.7, 98.4, 97.6},
 }
 
 // times is n mean service times.
@@ -70,6 +71,15 @@ func atLeast(t *testing.T, what string, got, want, within float64) {
 	}
 }
 
+// atMost is for shares that are refused.
+func atMost(t *testing.T, what string, got, want float64) {
+	t.Helper()
+	t.Logf("%s: %.2f %%, simulated %.2f", what, got, want)
+	if got > 1.25*want+0.2 {
+		t.Errorf("%s: %.2f %%, want %.2f", what, got, want)
+	}
+}
+
 func TestModels(t *testing.T) {
 	admission.NotUnderRace(t)
 	for i, k := range kinds {
@@ -80,9 +90,7 @@ func TestModels(t *testing.T) {
 			long, settle := k.times(measuring/k.slots), k.times(settling)
 			inBubble(t, k.kind, seed, func(t *testing.T, r *run) {
 				r.load(0.8, quarter, settle)
-				if f := r.measure(0.8, quarter, 4*long); f.refused > k.refused8+k.within {
-					t.Errorf("0.8×: %.1f %% refused, want %.1f", f.refused, k.refused8)
-				}
+				atMost(t, "0.8×, refused", r.measure(0.8, quarter, 4*long).refused, k.refused8)
 			})
 			inBubble(t, k.kind, seed, func(t *testing.T, r *run) {
 				r.load(1, quarter, settle)
@@ -93,9 +101,7 @@ func TestModels(t *testing.T) {
 				r.load(2, quarter, settle)
 				f := r.measure(2, quarter, long)
 				atLeast(t, "2×, first two tiers", f.ofOffered(0, 1), k.top2, k.within)
-				if f.tierRefused[0] > 100-2*48.1+k.within {
-					t.Errorf("2×: %.1f %% of the first tier refused", f.tierRefused[0])
-				}
+				atMost(t, "2×, refused of the first tier", f.tierRefused[0], k.refused2)
 			})
 			for _, x := range []float64{5, 10} {
 				inBubble(t, k.kind, seed, func(t *testing.T, r *run) {
