@@ -26,6 +26,27 @@ func TestStuckLow(t *testing.T) {
 	}
 }
 
+// On two slots of 200 ms a half minute after the service time has quadrupled is few
+// requests, so that single runs tell little: it is the mean that is back.
+func TestFourfoldOnTwoSlots(t *testing.T) {
+	NotUnderRace(t)
+	const seeds = 40
+	for _, load := range []float64{0.4, 0.9} {
+		got := 0.0
+		for seed := range uint64(seeds) {
+			s := newSim(models[3], seed)
+			s.setLoad(load, equal)
+			s.run(80)
+			s.slow = 4
+			s.run(s.now + 14)
+			got += s.share(16) / 0.25 / seeds
+		}
+		if got < 0.9 {
+			t.Errorf("at %g×: %.0f %% of capacity from 14 to 30 s after it", load, 100*got)
+		}
+	}
+}
+
 // share runs for a number of seconds, and returns how much was done meanwhile, of
 // the capacity.
 func (s *sim) share(seconds float64) float64 {
