@@ -18,6 +18,9 @@ type entry struct {
 	// dueAt is when advance must be called though nothing was written, in
 	// nanoseconds since 1970; 0: never.
 	dueAt atomic.Int64
+	// asked is when it was last told that a protocol is asked by, in nanoseconds
+	// since 1970.
+	asked [8]atomic.Int64
 
 	mu sync.Mutex
 	// movedAt is when an automatic move last reached the paced line.
