@@ -22,9 +22,9 @@ import (
 // pinger is a gRPC stream of flagd's sync on a connection of its own, which can
 // ping: the gRPC library does so every 10 s at most.
 type pinger struct {
-	client *http2.ClientConn
-	sets   chan string // what the stream carried; closed at its end
-	err    error       // how it ended; to be read after that
+	client *http2.ClientConn //nolint:staticcheck // what it is to be replaced by cannot ping
+	sets   chan string       // what the stream carried; closed at its end
+	err    error             // how it ended; to be read after that
 }
 
 // pingable opens a stream of the sets of a namespace and reads the first one.
@@ -34,7 +34,7 @@ func pingable(t *testing.T, p *process, ns string) *pinger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn) //nolint:staticcheck // what it is to be replaced by cannot ping
+	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn) //nolint:staticcheck // as above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func pingable(t *testing.T, p *process, ns string) *pinger {
 	}
 	req.Header.Set("Content-Type", "application/grpc")
 	req.Header.Set("Flagd-Selector", ns)
-	resp, err := client.RoundTrip(req)
+	resp, err := client.RoundTrip(req) //nolint:bodyclose // the goroutine below closes it
 	if err != nil {
 		t.Fatal(err)
 	}
