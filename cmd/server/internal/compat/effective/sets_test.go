@@ -97,6 +97,29 @@ func TestBothLinesFollowTheStore(t *testing.T) {
 	}
 }
 
+// Who asks while both lines are being moved does not get what was before on one of
+// them.
+func TestALineThatIsBehindIsNotFresh(t *testing.T) {
+	s := newStore(t)
+	e := still(s, time.Hour, false)
+	now := time.Now()
+	define(t, s, "on")
+	e.advance(snapshot(t, s), now)
+	if !e.fresh(now) {
+		t.Error("not fresh after it was brought up to the store")
+	}
+	define(t, s, "off")
+	snap := snapshot(t, s)
+	e.newest.move(newState(e, snap, snap.Set(now), now)) // as far as advance has come
+	if e.fresh(now) {
+		t.Error("fresh while the paced line is behind")
+	}
+	e.advance(snap, now)
+	if !e.fresh(now) || e.paced.state() != e.newest.state() {
+		t.Error("not fresh when both are there")
+	}
+}
+
 // What follows a namespace ends with it.
 func TestANamespaceThatGoesWakesItsFollowers(t *testing.T) {
 	s := newStore(t)
