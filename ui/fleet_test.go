@@ -97,7 +97,7 @@ func TestTheFleetIsShownFilteredAndPaged(t *testing.T) {
 		defer c.Close()
 		page := get(t, c, "/ns/default/fleet")
 		harmless(t, page)
-		for _, want := range []string{"130 of 130 processes", "page 1 of 2", "https://one:8013", "1.2.3", "unreachable", "What its processes have applied is not known", "2 local overrides", "3 streams that do not report", "2 of 3 streams sent the newest revision", "Last asked <time", "1 of 1 stream sent", "nowhere yet", "no stream", "late, last", "behind", `topic=fleet%3A"`} {
+		for _, want := range []string{"130 of 130 processes", "page 1 of 2", "https://one:8013", "1.2.3", "unreachable", "What its processes have applied is not known", "2 local overrides", "3 streams that do not report", "newest revision sent to 2 of 3 streams", "Last asked <time", "sent to 1 of 1 stream", "nowhere yet", "no stream", "late, last", "behind", `topic=fleet%3A"`} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}
