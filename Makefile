@@ -13,6 +13,8 @@ VERSION ?= $(shell git describe --tags --dirty --match 'v*' 2>/dev/null)
 # How long each fuzz target runs, and how often each benchmark.
 FUZZTIME ?= 20s
 COUNT ?= 6
+# How long make soak runs: a duration, as Go writes it.
+SOAK ?= 1h
 # Which benchmarks: a regular expression, as go test takes it.
 BENCH ?= .
 
@@ -56,6 +58,10 @@ test-race: ## Run the tests under the race detector, but for packages that link 
 .PHONY: interop
 interop: ## Run the providers of other languages against a server; writes docs/interop.md
 	PLIMSOLL_INTEROP=1 go test -count=1 -timeout 60m -v -run '^TestInterop$$' ./examples/interop
+
+.PHONY: soak
+soak: ## Ping an idle stream every second for $SOAK (1h), while flags change beside it
+	PLIMSOLL_SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestAPingEverySecond$$' ./cmd/server
 
 .PHONY: vet
 vet: ## Run go vet on the product and on bench/

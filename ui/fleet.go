@@ -28,6 +28,8 @@ const (
 	// settling is how long a server that has just started may not know all that
 	// report to it.
 	settling = 15 * time.Second
+	// askedPace is how often the page shows that somebody has asked again.
+	askedPace = 15 * time.Second
 	// fleetWait is how long a page waits for the fleet to answer.
 	fleetWait = 2 * time.Second
 )
@@ -55,8 +57,28 @@ type server struct {
 	clients, silent                         uint32
 	revision                                int64
 	// fresh: it has just started, and may not know yet who is there.
-	fresh bool
+	fresh   bool
+	foreign [len(foreignNames)]foreign
 }
+
+// foreign are a server's clients of one of the protocols of foreignNames.
+type foreign struct {
+	streams, sent uint32
+	// asked is when one last asked without a stream, as of askedPace; zero: never.
+	asked time.Time
+}
+
+// foreignNames are the protocols whose clients do not report, by
+// plimsollv1.ForeignProtocol.
+var foreignNames = [...]string{
+	plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_UNSPECIFIED:      "another protocol",
+	plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_FLAGD_SYNC:       "flagd sync",
+	plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_FLAGD_EVALUATION: "flagd evaluation",
+	plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_OFREP:            "OFREP",
+}
+
+// known tells whether there is anything to say of them.
+func (f foreign) known() bool { return f.streams > 0 || !f.asked.IsZero() }
 
 // fleetState is what the servers have told of the fleet. It is immutable.
 type fleetState struct {
@@ -118,7 +140,7 @@ func (c *Console) readProcesses(ctx context.Context, ns string, before *fleetSta
 		if token == "" {
 			f.live = got.GetLive()
 			for _, s := range got.GetServers() {
-				f.servers = append(f.servers, serverOf(s))
+				f.servers = append(f.servers, serverOf(s, now))
 			}
 		}
 		for _, p := range got.GetClients() {
@@ -164,7 +186,7 @@ func processOf(p *plimsollv1.FleetClient, now time.Time) process {
 	return out
 }
 
-func serverOf(s *plimsollv1.FleetServer) server {
+func serverOf(s *plimsollv1.FleetServer, now time.Time) server {
 	out := server{
 		id: s.GetId(), address: s.GetAddress(), zone: s.GetZone(), version: s.GetVersion(), unreachable: s.GetUnreachable(),
 		clients: s.GetClients(), silent: s.GetSilentStreams(), revision: s.GetPosition().GetRevision(),
@@ -172,6 +194,16 @@ func serverOf(s *plimsollv1.FleetServer) server {
 	}
 	if s.GetStartedAt() != nil {
 		out.started = s.GetStartedAt().AsTime()
+	}
+	for _, c := range s.GetForeign() {
+		p := int(c.GetProtocol())
+		if p < 0 || p >= len(out.foreign) {
+			p = 0 // of a newer server
+		}
+		out.foreign[p] = foreign{streams: c.GetStreams(), sent: c.GetSent()}
+		if age := c.GetLastAskedAge(); age != nil {
+			out.foreign[p].asked = now.Add(-age.AsDuration()).Truncate(askedPace)
+		}
 	}
 	return out
 }

@@ -27,7 +27,11 @@ func (w *world) ListClients(_ context.Context, req *connect.Request[plimsollv1.L
 		return nil, w.broken
 	}
 	out := &plimsollv1.ListClientsResponse{Live: uint32(len(w.clients)), Position: w.position(), Servers: []*plimsollv1.FleetServer{
-		{Id: "one", Address: "https://one:8013", Version: "1.2.3", Clients: uint32(len(w.clients)), Position: w.position(), ReportingFor: durationpb.New(time.Hour)},
+		{Id: "one", Address: "https://one:8013", Version: "1.2.3", Clients: uint32(len(w.clients)), Position: w.position(), ReportingFor: durationpb.New(time.Hour), SilentStreams: 3, Foreign: []*plimsollv1.ForeignClients{
+			{Protocol: plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_FLAGD_SYNC, Streams: 3, Sent: 2},
+			{Protocol: plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_OFREP, LastAskedAge: durationpb.New(time.Second)},
+			{Protocol: 99, Streams: 1, Sent: 1},
+		}},
 		{Id: "two", Address: hostile, Unreachable: "no route to " + hostile, Clients: 7},
 	}}
 	from := 0
@@ -93,7 +97,7 @@ func TestTheFleetIsShownFilteredAndPaged(t *testing.T) {
 		defer c.Close()
 		page := get(t, c, "/ns/default/fleet")
 		harmless(t, page)
-		for _, want := range []string{"130 of 130 processes", "page 1 of 2", "https://one:8013", "1.2.3", "unreachable", "What its processes have applied is not known", "2 local overrides", "nowhere yet", "no stream", "late, last", "behind", `topic=fleet%3A"`} {
+		for _, want := range []string{"130 of 130 processes", "page 1 of 2", "https://one:8013", "1.2.3", "unreachable", "What its processes have applied is not known", "2 local overrides", "3 streams that do not report", "newest revision sent to 2 of 3 streams", "Last asked <time", "sent to 1 of 1 stream", "nowhere yet", "no stream", "late, last", "behind", `topic=fleet%3A"`} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}

@@ -32,8 +32,11 @@ func newClients(c *cli) *cobra.Command {
 		Short: "Show the processes that evaluate flags, and what they have applied",
 		Long: `Show the live processes of the namespace: those that reported within 15 s, to
 any server. Those that have not applied the newest revision come first, with how
-long they have lacked it. Streams of providers that do not report, such as those
-of other languages, are counted, not listed.
+long they have lacked it.
+
+flagd's and OFREP's clients do not report. Of them it is shown by protocol how many
+streams are open, how many of these were sent the newest revision, and how long ago
+one last asked without a stream.
 
 Where the terminal is narrow, columns are left out. JSON and YAML have every
 process, whatever --limit says.`,
@@ -59,7 +62,9 @@ type clientsJSON struct {
 	Live     uint32       `json:"live"`
 	Lagging  uint32       `json:"lagging"`
 	Clients  []clientJSON `json:"clients"`
-	Servers  []serverJSON `json:"servers"`
+	// Foreign are the clients that do not report.
+	Foreign []foreignJSON `json:"foreign"`
+	Servers []serverJSON  `json:"servers"`
 }
 
 // clientJSON is a process for programs. Times are in seconds.
@@ -170,7 +175,7 @@ func (c *cli) clients(ctx context.Context, laggingOnly bool, limit int) error {
 	})
 	if !c.print.People() {
 		return c.print.Value(clientsJSON{
-			positionOf(sum.GetPosition()), sum.GetLive(), sum.GetLagging(), clientsToJSON(processes), serversToJSON(sum.GetServers()),
+			positionOf(sum.GetPosition()), sum.GetLive(), sum.GetLagging(), clientsToJSON(processes), foreignToJSON(sum.GetServers()), serversToJSON(sum.GetServers()),
 		})
 	}
 	shown := processes
@@ -184,6 +189,7 @@ func (c *cli) clients(ctx context.Context, laggingOnly bool, limit int) error {
 	if more := len(processes) - len(shown); more > 0 {
 		c.print.Printf("%s\n", output.Faint(fmt.Sprintf("… and %s more: --limit 0 shows all", output.Number(more))))
 	}
+	c.printForeign(sum.GetServers())
 	c.print.Printf("%s\n", fleetText(sum))
 	c.warnUnreachable(sum.GetServers())
 	return nil
@@ -274,11 +280,7 @@ func fleetText(sum *plimsollv1.ListClientsResponse) string {
 		parts = []string{output.Number(int(sum.GetLive())) + " live, " + output.Warn(output.Number(int(n))+" behind")}
 	}
 	parts = append(parts, fmt.Sprintf("newest revision %d", sum.GetPosition().GetRevision()), output.Count(len(sum.GetServers()), "server"))
-	silent := 0
-	for _, s := range sum.GetServers() {
-		silent += int(s.GetSilentStreams())
-	}
-	if silent > 0 {
+	if silent := silentStreams(sum.GetServers()); silent > 0 {
 		parts = append(parts, silentText(silent))
 	}
 	return strings.Join(parts, "; ")

@@ -82,8 +82,14 @@ func smallFleet() *listing {
 			process("cart", 1, 4711), process("cart\x1b[31m", 2, 4711), cached, lost,
 		},
 		servers: []*plimsollv1.FleetServer{
-			{Id: "aaaaaaaaaaaaaaaa", Address: "http://a:8013", Zone: "eu-1", Version: "v1", Clients: 3, SilentStreams: 11, Position: at(4711)},
-			{Id: "bbbbbbbbbbbbbbbb", Address: "http://b:8013", Version: "v1", Clients: 1, SilentStreams: 1, Position: at(4711)},
+			{Id: "aaaaaaaaaaaaaaaa", Address: "http://a:8013", Zone: "eu-1", Version: "v1", Clients: 3, SilentStreams: 11, Position: at(4711), Foreign: []*plimsollv1.ForeignClients{
+				{Protocol: plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_FLAGD_SYNC, Streams: 2, Sent: 2},
+				{Protocol: plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_OFREP, Streams: 8, Sent: 8, LastAskedAge: durationpb.New(12*time.Second + 345*time.Millisecond)},
+			}},
+			{Id: "bbbbbbbbbbbbbbbb", Address: "http://b:8013", Version: "v1", Clients: 1, SilentStreams: 1, Position: at(4711), Foreign: []*plimsollv1.ForeignClients{
+				{Protocol: plimsollv1.ForeignProtocol_FOREIGN_PROTOCOL_OFREP, Streams: 1, LastAskedAge: durationpb.New(3 * time.Second)},
+				{Protocol: 99, LastAskedAge: durationpb.New(time.Hour)},
+			}},
 			{Id: "cccccccccccccccc", Address: "http://c:8013", Zone: "eu-2", Unreachable: "connection refused", Clients: 14},
 		},
 	}

@@ -12,7 +12,7 @@ func newManifest(c *cli) *cobra.Command {
 		Short: "Print the manifest for the OpenFeature command line",
 		Long: `Print which flags there are, of which type and with which default, as the file
 from which ` + "`openfeature generate`" + ` makes typed accessors for many languages.
-` + "`openfeature pull`" + ` writes the same file when it is given the server's address.`,
+` + "`openfeature pull --provider-url SERVER`" + ` writes the same file.`,
 		Example: `  flagctl manifest > flags.json
   openfeature generate go --manifest flags.json`,
 		Args: noArguments,

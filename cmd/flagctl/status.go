@@ -368,8 +368,11 @@ func (c *cli) printFleet(r *plimsollv1.GetRolloutResponse) {
 		text = output.Warn(fmt.Sprintf("%s of %s applied the newest revision", output.Number(applied), haveProcesses(live))) +
 			fmt.Sprintf(": `%s` tells which", c.again([]string{"clients", "--lagging"}))
 	}
-	if n := int(r.GetSent()); n > 0 {
-		text += "; " + silentText(n)
+	switch all := silentStreams(r.GetServers()); {
+	case int(r.GetSent()) < all:
+		text += "; " + sentText("the newest revision", r)
+	case r.GetSent() > 0:
+		text += "; " + silentText(int(r.GetSent()))
 	}
 	c.print.Printf("fleet: %s\n", text)
 	if n := int(r.GetUnknown()); n > 0 {

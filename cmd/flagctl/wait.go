@@ -26,6 +26,8 @@ const (
 	// newFor is how long a server does not know yet who is there: processes that
 	// lost its predecessor come back within 8 s, and report every 10 s.
 	newFor = 18 * time.Second
+	// sendFor is how long streams that do not report are given to be sent it.
+	sendFor = time.Second
 	// mostLaggards is how many processes are named that lag behind.
 	mostLaggards = 20
 )
@@ -149,7 +151,7 @@ func (w *waiter) elsewhere(at *plimsollv1.Position) bool {
 }
 
 func (w *waiter) over(ctx context.Context) bool {
-	return w.complete() || w.refused() || ctx.Err() != nil
+	return w.complete() && w.told() || w.refused() || ctx.Err() != nil
 }
 
 // complete tells whether every live process has applied the change. That is not
@@ -160,6 +162,13 @@ func (w *waiter) complete() bool {
 		!slices.ContainsFunc(w.last.GetServers(), func(s *plimsollv1.FleetServer) bool {
 			return s.GetUnreachable() != "" && s.GetClients() == 0
 		})
+}
+
+// told tells whether every stream that does not report was sent the change, or
+// has had its time for that: they are not waited for any longer, as the client's
+// end may be what is slow.
+func (w *waiter) told() bool {
+	return int(w.last.GetSent()) >= silentStreams(w.last.GetServers()) || w.now().Sub(w.began) >= sendFor
 }
 
 // newest is the server that was started last, if it does not know yet who is
@@ -228,11 +237,8 @@ func (w *waiter) show() {
 	} else {
 		w.print.Printf("applied by %s of %s%s\n", output.Number(int(r.GetApplied())), processesText(int(r.GetLive())), speedText(r))
 	}
-	switch n := int(r.GetSent()); {
-	case n == 1:
-		w.print.Printf("%s was sent it\n", silentText(n))
-	case n > 1:
-		w.print.Printf("%s were sent it\n", silentText(n))
+	if text := sentText("it", r); text != "" {
+		w.print.Printf("%s\n", text)
 	}
 	if n := int(r.GetUnknown()); n > 0 {
 		w.print.Printf("%s\n", output.Warn(unknownText(n, r.GetServers())))

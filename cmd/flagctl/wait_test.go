@@ -189,6 +189,27 @@ func TestWait(t *testing.T) {
 			stdout: setOn + "no process reports to this server yet\n1 stream that does not report was sent it\n",
 		},
 		{
+			name: "streams that do not report get a moment",
+			rollout: func(_ context.Context, after time.Duration, _ int64) (*plimsollv1.GetRolloutResponse, error) {
+				r := &plimsollv1.GetRolloutResponse{Live: 1, Applied: 1, Sent: 1, Servers: []*plimsollv1.FleetServer{{SilentStreams: 1}, {SilentStreams: 1}}}
+				if after > 0 {
+					r.Sent = 2
+				}
+				return r, nil
+			},
+			stdout: setOn + "applied by 1 of 1 process\n2 streams that do not report were sent it\n",
+			took:   100 * time.Millisecond,
+		},
+		{
+			name: "and no more than that",
+			rollout: func(context.Context, time.Duration, int64) (*plimsollv1.GetRolloutResponse, error) {
+				return &plimsollv1.GetRolloutResponse{Servers: []*plimsollv1.FleetServer{{SilentStreams: 2}}}, nil
+			},
+			stdout: setOn + "no process reports to this server yet\n0 of 2 streams that do not report were sent it\n",
+			took: 100*time.Millisecond + 125*time.Millisecond + 156250*time.Microsecond + 195312500*time.Nanosecond +
+				244140625*time.Nanosecond + 305175781*time.Nanosecond,
+		},
+		{
 			name: "one process, of whom it is not known how long it took",
 			rollout: func(context.Context, time.Duration, int64) (*plimsollv1.GetRolloutResponse, error) {
 				return &plimsollv1.GetRolloutResponse{Live: 1, Applied: 1}, nil

@@ -65,8 +65,13 @@ func (a *app) see(t testing.TB, key, variant string, within time.Duration) openf
 
 func setDefault(t testing.TB, p *process, key, variant string) {
 	t.Helper()
+	setDefaultOf(t, p, "", key, variant)
+}
+
+func setDefaultOf(t testing.TB, p *process, ns, key, variant string) {
+	t.Helper()
 	_, err := p.flags().UpdateFlag(short(t), connect.NewRequest(&plimsollv1.UpdateFlagRequest{
-		Key: key, Update: &plimsollv1.UpdateFlagRequest_DefaultVariant{DefaultVariant: variant},
+		Namespace: ns, Key: key, Update: &plimsollv1.UpdateFlagRequest_DefaultVariant{DefaultVariant: variant},
 	}))
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -57,7 +58,27 @@ type member struct {
 // startCluster starts an etcd cluster of three members.
 func startCluster(t testing.TB) (members []member, clients []string) {
 	t.Helper()
+	for {
+		members, clients, err := tryCluster(t)
+		switch {
+		case err == nil:
+			return members, clients
+		case !errors.Is(err, syscall.EADDRINUSE): // by a connection, since it was free
+			t.Fatal(err)
+		}
+	}
+}
+
+func tryCluster(t testing.TB) (members []member, clients []string, err error) {
+	t.Helper()
 	const size = 3
+	defer func() {
+		if err != nil {
+			for _, m := range members {
+				m.end()
+			}
+		}
+	}()
 	var peers [size]url.URL
 	var initial []string
 	for i := range peers {
@@ -76,7 +97,7 @@ func startCluster(t testing.TB) (members []member, clients []string) {
 		cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 		m, err := embed.StartEtcd(cfg)
 		if err != nil {
-			t.Fatal(err)
+			return members, nil, err
 		}
 		end := sync.OnceFunc(m.Close)
 		t.Cleanup(end)
@@ -89,7 +110,7 @@ func startCluster(t testing.TB) (members []member, clients []string) {
 			t.Fatalf("the etcd cluster was not ready within %s", patience)
 		}
 	}
-	return members, clients
+	return members, clients, nil
 }
 
 // leader is the index of the member that leads.

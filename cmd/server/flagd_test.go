@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
@@ -144,62 +140,6 @@ func TestAGRPCClientOfFlagd(t *testing.T) {
 	if conn.GetState() != connectivity.Ready {
 		t.Errorf("an error ended the connection: %v", conn.GetState())
 	}
-}
-
-// Servers of other makes disconnect a client that pings often over an idle
-// stream. This one answers every ping, however many, and the stream lives on.
-func TestPingsOverAnIdleStream(t *testing.T) {
-	t.Parallel()
-	p := spawn(t, t.TempDir())
-	create(t, p, "", "f", sheddable)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn) //nolint:staticcheck // what it is to be replaced by cannot ping
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	req, err := http.NewRequestWithContext(short(t), http.MethodPost, p.url+syncv1connect.FlagSyncServiceSyncFlagsProcedure, strings.NewReader("\x00\x00\x00\x00\x00"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/grpc")
-	resp, err := client.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	first := readEnvelope(t, resp.Body)
-	for i := range 2000 {
-		if err := client.Ping(short(t)); err != nil {
-			t.Fatalf("ping %d: %v", i, err)
-		}
-	}
-	if state := client.State(); state.Closing || state.Closed || state.StreamsActive != 1 {
-		t.Fatalf("after the pings: %+v", state)
-	}
-	if _, err := p.degradation().Kill(short(t), connect.NewRequest(&plimsollv1.KillRequest{FlagKeys: []string{"f"}})); err != nil {
-		t.Fatal(err)
-	}
-	if next := readEnvelope(t, resp.Body); string(next) == string(first) || !strings.Contains(string(next), `"defaultVariant":"off"`) {
-		t.Errorf("after a kill: %s", next)
-	}
-}
-
-// readEnvelope reads one message of a gRPC stream.
-func readEnvelope(t *testing.T, from io.Reader) []byte {
-	t.Helper()
-	var header [5]byte
-	if _, err := io.ReadFull(from, header[:]); err != nil {
-		t.Fatal(err)
-	}
-	body := make([]byte, binary.BigEndian.Uint32(header[1:]))
-	if _, err := io.ReadFull(from, body); err != nil {
-		t.Fatal(err)
-	}
-	return body
 }
 
 // Providers that use their protocols' own ports find the same server there, and

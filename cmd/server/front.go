@@ -60,7 +60,7 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	}
 	sets := effective.New(b.store, effective.Options{
 		MaxStreams: cfg.MaxStreams, Context: effective.Context{Values: cfg.ContextValues, FromHeader: cfg.ContextFromHeader},
-		Evaluated: processes.Evaluated,
+		Evaluated: processes.Evaluated, Following: processes.Following, Asked: processes.Asked,
 	})
 	metrics.Watch(b.store, hub.Streams, sets.Streams, processes)
 	f := &front{

@@ -24,6 +24,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ForeignProtocol is a protocol whose clients do not report.
+type ForeignProtocol int32
+
+const (
+	// None that this server knows.
+	ForeignProtocol_FOREIGN_PROTOCOL_UNSPECIFIED ForeignProtocol = 0
+	// flagd.sync.v1: apps that evaluate in process.
+	ForeignProtocol_FOREIGN_PROTOCOL_FLAGD_SYNC ForeignProtocol = 1
+	// flagd.evaluation.v1 and v2: the server evaluates.
+	ForeignProtocol_FOREIGN_PROTOCOL_FLAGD_EVALUATION ForeignProtocol = 2
+	// OFREP: the server evaluates.
+	ForeignProtocol_FOREIGN_PROTOCOL_OFREP ForeignProtocol = 3
+)
+
+// Enum value maps for ForeignProtocol.
+var (
+	ForeignProtocol_name = map[int32]string{
+		0: "FOREIGN_PROTOCOL_UNSPECIFIED",
+		1: "FOREIGN_PROTOCOL_FLAGD_SYNC",
+		2: "FOREIGN_PROTOCOL_FLAGD_EVALUATION",
+		3: "FOREIGN_PROTOCOL_OFREP",
+	}
+	ForeignProtocol_value = map[string]int32{
+		"FOREIGN_PROTOCOL_UNSPECIFIED":      0,
+		"FOREIGN_PROTOCOL_FLAGD_SYNC":       1,
+		"FOREIGN_PROTOCOL_FLAGD_EVALUATION": 2,
+		"FOREIGN_PROTOCOL_OFREP":            3,
+	}
+)
+
+func (x ForeignProtocol) Enum() *ForeignProtocol {
+	p := new(ForeignProtocol)
+	*p = x
+	return p
+}
+
+func (x ForeignProtocol) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ForeignProtocol) Descriptor() protoreflect.EnumDescriptor {
+	return file_plimsoll_v1_fleet_proto_enumTypes[0].Descriptor()
+}
+
+func (ForeignProtocol) Type() protoreflect.EnumType {
+	return &file_plimsoll_v1_fleet_proto_enumTypes[0]
+}
+
+func (x ForeignProtocol) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ForeignProtocol.Descriptor instead.
+func (ForeignProtocol) EnumDescriptor() ([]byte, []int) {
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{0}
+}
+
 // ListClientsRequest chooses processes.
 type ListClientsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +421,9 @@ type FleetServer struct {
 	// How long it has been taking reports. A server that has just started does
 	// not know yet who is there; unset for an unreachable one, and in the first
 	// moments of one that has created its store, which nobody can have used.
-	ReportingFor  *durationpb.Duration `protobuf:"bytes,10,opt,name=reporting_for,json=reportingFor,proto3" json:"reporting_for,omitempty"`
+	ReportingFor *durationpb.Duration `protobuf:"bytes,10,opt,name=reporting_for,json=reportingFor,proto3" json:"reporting_for,omitempty"`
+	// Its clients of other protocols, by protocol; none of an unreachable one.
+	Foreign       []*ForeignClients `protobuf:"bytes,11,rep,name=foreign,proto3" json:"foreign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +528,90 @@ func (x *FleetServer) GetReportingFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *FleetServer) GetForeign() []*ForeignClients {
+	if x != nil {
+		return x.Foreign
+	}
+	return nil
+}
+
+// ForeignClients are the clients of one protocol at one server. What they were
+// sent is known, not what they have applied.
+type ForeignClients struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The protocol.
+	Protocol ForeignProtocol `protobuf:"varint,1,opt,name=protocol,proto3,enum=plimsoll.v1.ForeignProtocol" json:"protocol,omitempty"`
+	// How many of its streams are open; silent_streams counts them too.
+	Streams uint32 `protobuf:"varint,2,opt,name=streams,proto3" json:"streams,omitempty"`
+	// How many of these have been brought to the revision that was asked for: the
+	// newest one, but in GetRollout. One to which it makes no difference counts,
+	// though nothing was written to it.
+	Sent uint32 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	// How long ago a client last asked for flags other than by a stream; unset:
+	// never since the server was started.
+	LastAskedAge  *durationpb.Duration `protobuf:"bytes,4,opt,name=last_asked_age,json=lastAskedAge,proto3" json:"last_asked_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForeignClients) Reset() {
+	*x = ForeignClients{}
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForeignClients) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForeignClients) ProtoMessage() {}
+
+func (x *ForeignClients) ProtoReflect() protoreflect.Message {
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForeignClients.ProtoReflect.Descriptor instead.
+func (*ForeignClients) Descriptor() ([]byte, []int) {
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ForeignClients) GetProtocol() ForeignProtocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return ForeignProtocol_FOREIGN_PROTOCOL_UNSPECIFIED
+}
+
+func (x *ForeignClients) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *ForeignClients) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ForeignClients) GetLastAskedAge() *durationpb.Duration {
+	if x != nil {
+		return x.LastAskedAge
+	}
+	return nil
+}
+
 // GetRolloutRequest names a revision.
 type GetRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -484,7 +627,7 @@ type GetRolloutRequest struct {
 
 func (x *GetRolloutRequest) Reset() {
 	*x = GetRolloutRequest{}
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[4]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +639,7 @@ func (x *GetRolloutRequest) String() string {
 func (*GetRolloutRequest) ProtoMessage() {}
 
 func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[4]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +652,7 @@ func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
 func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{4}
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetRolloutRequest) GetNamespace() string {
@@ -545,8 +688,8 @@ type GetRolloutResponse struct {
 	// How many clients of unreachable servers there were when they were last
 	// asked: what these have applied is not known.
 	Unknown uint32 `protobuf:"varint,4,opt,name=unknown,proto3" json:"unknown,omitempty"`
-	// How many streams were sent the revision, or will be within moments, that
-	// belong to nobody who reports.
+	// How many streams were sent the revision that belong to nobody who reports.
+	// Those of Watch count as soon as their server has it.
 	Sent uint32 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
 	// How long it took from the revision's arrival at a server until it was
 	// applied: by half of the processes, by 99 in 100, by the slowest. Unset
@@ -566,7 +709,7 @@ type GetRolloutResponse struct {
 
 func (x *GetRolloutResponse) Reset() {
 	*x = GetRolloutResponse{}
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[5]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +721,7 @@ func (x *GetRolloutResponse) String() string {
 func (*GetRolloutResponse) ProtoMessage() {}
 
 func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[5]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +734,7 @@ func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
 func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetRolloutResponse) GetPosition() *Position {
@@ -677,7 +820,7 @@ type GetUsageRequest struct {
 
 func (x *GetUsageRequest) Reset() {
 	*x = GetUsageRequest{}
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[6]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +832,7 @@ func (x *GetUsageRequest) String() string {
 func (*GetUsageRequest) ProtoMessage() {}
 
 func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[6]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +845,7 @@ func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetUsageRequest) Descriptor() ([]byte, []int) {
-	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetUsageRequest) GetNamespace() string {
@@ -740,7 +883,7 @@ type GetUsageResponse struct {
 
 func (x *GetUsageResponse) Reset() {
 	*x = GetUsageResponse{}
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[7]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +895,7 @@ func (x *GetUsageResponse) String() string {
 func (*GetUsageResponse) ProtoMessage() {}
 
 func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[7]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +908,7 @@ func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageResponse.ProtoReflect.Descriptor instead.
 func (*GetUsageResponse) Descriptor() ([]byte, []int) {
-	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetUsageResponse) GetWindow() *durationpb.Duration {
@@ -819,7 +962,7 @@ type FlagUsage struct {
 
 func (x *FlagUsage) Reset() {
 	*x = FlagUsage{}
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[8]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +974,7 @@ func (x *FlagUsage) String() string {
 func (*FlagUsage) ProtoMessage() {}
 
 func (x *FlagUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_plimsoll_v1_fleet_proto_msgTypes[8]
+	mi := &file_plimsoll_v1_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +987,7 @@ func (x *FlagUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagUsage.ProtoReflect.Descriptor instead.
 func (*FlagUsage) Descriptor() ([]byte, []int) {
-	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_plimsoll_v1_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FlagUsage) GetFlagKey() string {
@@ -901,7 +1044,7 @@ const file_plimsoll_v1_fleet_proto_rawDesc = "" +
 	"\x0flocal_overrides\x18\n" +
 	" \x01(\rR\x0elocalOverrides\x126\n" +
 	"\tknown_for\x18\v \x01(\v2\x19.google.protobuf.DurationR\bknownFor\x12>\n" +
-	"\rapplied_after\x18\f \x01(\v2\x19.google.protobuf.DurationR\fappliedAfter\"\xf6\x02\n" +
+	"\rapplied_after\x18\f \x01(\v2\x19.google.protobuf.DurationR\fappliedAfter\"\xad\x03\n" +
 	"\vFleetServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -914,7 +1057,13 @@ const file_plimsoll_v1_fleet_proto_rawDesc = "" +
 	"\x0esilent_streams\x18\b \x01(\rR\rsilentStreams\x121\n" +
 	"\bposition\x18\t \x01(\v2\x15.plimsoll.v1.PositionR\bposition\x12>\n" +
 	"\rreporting_for\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationR\freportingFor\"\x8c\x01\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\freportingFor\x125\n" +
+	"\aforeign\x18\v \x03(\v2\x1b.plimsoll.v1.ForeignClientsR\aforeign\"\xb9\x01\n" +
+	"\x0eForeignClients\x128\n" +
+	"\bprotocol\x18\x01 \x01(\x0e2\x1c.plimsoll.v1.ForeignProtocolR\bprotocol\x12\x18\n" +
+	"\astreams\x18\x02 \x01(\rR\astreams\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\rR\x04sent\x12?\n" +
+	"\x0elast_asked_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\flastAskedAge\"\x8c\x01\n" +
 	"\x11GetRolloutRequest\x12%\n" +
 	"\tnamespace\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\tnamespace\x12#\n" +
 	"\brevision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12+\n" +
@@ -943,7 +1092,12 @@ const file_plimsoll_v1_fleet_proto_rawDesc = "" +
 	"\tFlagUsage\x12\x19\n" +
 	"\bflag_key\x18\x01 \x01(\tR\aflagKey\x125\n" +
 	"\boutcomes\x18\x02 \x03(\v2\x19.plimsoll.v1.OutcomeCountR\boutcomes\x12G\n" +
-	"\x12last_evaluated_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x10lastEvaluatedAge2\x87\x02\n" +
+	"\x12last_evaluated_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x10lastEvaluatedAge*\x97\x01\n" +
+	"\x0fForeignProtocol\x12 \n" +
+	"\x1cFOREIGN_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bFOREIGN_PROTOCOL_FLAGD_SYNC\x10\x01\x12%\n" +
+	"!FOREIGN_PROTOCOL_FLAGD_EVALUATION\x10\x02\x12\x1a\n" +
+	"\x16FOREIGN_PROTOCOL_OFREP\x10\x032\x87\x02\n" +
 	"\fFleetService\x12U\n" +
 	"\vListClients\x12\x1f.plimsoll.v1.ListClientsRequest\x1a .plimsoll.v1.ListClientsResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
@@ -962,63 +1116,69 @@ func file_plimsoll_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_plimsoll_v1_fleet_proto_rawDescData
 }
 
-var file_plimsoll_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_plimsoll_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_plimsoll_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_plimsoll_v1_fleet_proto_goTypes = []any{
-	(*ListClientsRequest)(nil),    // 0: plimsoll.v1.ListClientsRequest
-	(*ListClientsResponse)(nil),   // 1: plimsoll.v1.ListClientsResponse
-	(*FleetClient)(nil),           // 2: plimsoll.v1.FleetClient
-	(*FleetServer)(nil),           // 3: plimsoll.v1.FleetServer
-	(*GetRolloutRequest)(nil),     // 4: plimsoll.v1.GetRolloutRequest
-	(*GetRolloutResponse)(nil),    // 5: plimsoll.v1.GetRolloutResponse
-	(*GetUsageRequest)(nil),       // 6: plimsoll.v1.GetUsageRequest
-	(*GetUsageResponse)(nil),      // 7: plimsoll.v1.GetUsageResponse
-	(*FlagUsage)(nil),             // 8: plimsoll.v1.FlagUsage
-	(*Position)(nil),              // 9: plimsoll.v1.Position
-	(*ClientInfo)(nil),            // 10: plimsoll.v1.ClientInfo
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
-	(FlagSource)(0),               // 12: plimsoll.v1.FlagSource
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*TrackedEvent)(nil),          // 14: plimsoll.v1.TrackedEvent
-	(*OutcomeCount)(nil),          // 15: plimsoll.v1.OutcomeCount
+	(ForeignProtocol)(0),          // 0: plimsoll.v1.ForeignProtocol
+	(*ListClientsRequest)(nil),    // 1: plimsoll.v1.ListClientsRequest
+	(*ListClientsResponse)(nil),   // 2: plimsoll.v1.ListClientsResponse
+	(*FleetClient)(nil),           // 3: plimsoll.v1.FleetClient
+	(*FleetServer)(nil),           // 4: plimsoll.v1.FleetServer
+	(*ForeignClients)(nil),        // 5: plimsoll.v1.ForeignClients
+	(*GetRolloutRequest)(nil),     // 6: plimsoll.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),    // 7: plimsoll.v1.GetRolloutResponse
+	(*GetUsageRequest)(nil),       // 8: plimsoll.v1.GetUsageRequest
+	(*GetUsageResponse)(nil),      // 9: plimsoll.v1.GetUsageResponse
+	(*FlagUsage)(nil),             // 10: plimsoll.v1.FlagUsage
+	(*Position)(nil),              // 11: plimsoll.v1.Position
+	(*ClientInfo)(nil),            // 12: plimsoll.v1.ClientInfo
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(FlagSource)(0),               // 14: plimsoll.v1.FlagSource
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*TrackedEvent)(nil),          // 16: plimsoll.v1.TrackedEvent
+	(*OutcomeCount)(nil),          // 17: plimsoll.v1.OutcomeCount
 }
 var file_plimsoll_v1_fleet_proto_depIdxs = []int32{
-	2,  // 0: plimsoll.v1.ListClientsResponse.clients:type_name -> plimsoll.v1.FleetClient
-	9,  // 1: plimsoll.v1.ListClientsResponse.position:type_name -> plimsoll.v1.Position
-	3,  // 2: plimsoll.v1.ListClientsResponse.servers:type_name -> plimsoll.v1.FleetServer
-	10, // 3: plimsoll.v1.FleetClient.client:type_name -> plimsoll.v1.ClientInfo
-	9,  // 4: plimsoll.v1.FleetClient.applied:type_name -> plimsoll.v1.Position
-	11, // 5: plimsoll.v1.FleetClient.applied_age:type_name -> google.protobuf.Duration
-	11, // 6: plimsoll.v1.FleetClient.reported_age:type_name -> google.protobuf.Duration
-	12, // 7: plimsoll.v1.FleetClient.source:type_name -> plimsoll.v1.FlagSource
-	11, // 8: plimsoll.v1.FleetClient.lagging_for:type_name -> google.protobuf.Duration
-	11, // 9: plimsoll.v1.FleetClient.known_for:type_name -> google.protobuf.Duration
-	11, // 10: plimsoll.v1.FleetClient.applied_after:type_name -> google.protobuf.Duration
-	13, // 11: plimsoll.v1.FleetServer.started_at:type_name -> google.protobuf.Timestamp
-	9,  // 12: plimsoll.v1.FleetServer.position:type_name -> plimsoll.v1.Position
-	11, // 13: plimsoll.v1.FleetServer.reporting_for:type_name -> google.protobuf.Duration
-	9,  // 14: plimsoll.v1.GetRolloutResponse.position:type_name -> plimsoll.v1.Position
-	11, // 15: plimsoll.v1.GetRolloutResponse.p50:type_name -> google.protobuf.Duration
-	11, // 16: plimsoll.v1.GetRolloutResponse.p99:type_name -> google.protobuf.Duration
-	11, // 17: plimsoll.v1.GetRolloutResponse.slowest:type_name -> google.protobuf.Duration
-	2,  // 18: plimsoll.v1.GetRolloutResponse.laggards:type_name -> plimsoll.v1.FleetClient
-	3,  // 19: plimsoll.v1.GetRolloutResponse.servers:type_name -> plimsoll.v1.FleetServer
-	11, // 20: plimsoll.v1.GetUsageResponse.window:type_name -> google.protobuf.Duration
-	8,  // 21: plimsoll.v1.GetUsageResponse.flags:type_name -> plimsoll.v1.FlagUsage
-	14, // 22: plimsoll.v1.GetUsageResponse.tracked:type_name -> plimsoll.v1.TrackedEvent
-	3,  // 23: plimsoll.v1.GetUsageResponse.servers:type_name -> plimsoll.v1.FleetServer
-	15, // 24: plimsoll.v1.FlagUsage.outcomes:type_name -> plimsoll.v1.OutcomeCount
-	11, // 25: plimsoll.v1.FlagUsage.last_evaluated_age:type_name -> google.protobuf.Duration
-	0,  // 26: plimsoll.v1.FleetService.ListClients:input_type -> plimsoll.v1.ListClientsRequest
-	4,  // 27: plimsoll.v1.FleetService.GetRollout:input_type -> plimsoll.v1.GetRolloutRequest
-	6,  // 28: plimsoll.v1.FleetService.GetUsage:input_type -> plimsoll.v1.GetUsageRequest
-	1,  // 29: plimsoll.v1.FleetService.ListClients:output_type -> plimsoll.v1.ListClientsResponse
-	5,  // 30: plimsoll.v1.FleetService.GetRollout:output_type -> plimsoll.v1.GetRolloutResponse
-	7,  // 31: plimsoll.v1.FleetService.GetUsage:output_type -> plimsoll.v1.GetUsageResponse
-	29, // [29:32] is the sub-list for method output_type
-	26, // [26:29] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	3,  // 0: plimsoll.v1.ListClientsResponse.clients:type_name -> plimsoll.v1.FleetClient
+	11, // 1: plimsoll.v1.ListClientsResponse.position:type_name -> plimsoll.v1.Position
+	4,  // 2: plimsoll.v1.ListClientsResponse.servers:type_name -> plimsoll.v1.FleetServer
+	12, // 3: plimsoll.v1.FleetClient.client:type_name -> plimsoll.v1.ClientInfo
+	11, // 4: plimsoll.v1.FleetClient.applied:type_name -> plimsoll.v1.Position
+	13, // 5: plimsoll.v1.FleetClient.applied_age:type_name -> google.protobuf.Duration
+	13, // 6: plimsoll.v1.FleetClient.reported_age:type_name -> google.protobuf.Duration
+	14, // 7: plimsoll.v1.FleetClient.source:type_name -> plimsoll.v1.FlagSource
+	13, // 8: plimsoll.v1.FleetClient.lagging_for:type_name -> google.protobuf.Duration
+	13, // 9: plimsoll.v1.FleetClient.known_for:type_name -> google.protobuf.Duration
+	13, // 10: plimsoll.v1.FleetClient.applied_after:type_name -> google.protobuf.Duration
+	15, // 11: plimsoll.v1.FleetServer.started_at:type_name -> google.protobuf.Timestamp
+	11, // 12: plimsoll.v1.FleetServer.position:type_name -> plimsoll.v1.Position
+	13, // 13: plimsoll.v1.FleetServer.reporting_for:type_name -> google.protobuf.Duration
+	5,  // 14: plimsoll.v1.FleetServer.foreign:type_name -> plimsoll.v1.ForeignClients
+	0,  // 15: plimsoll.v1.ForeignClients.protocol:type_name -> plimsoll.v1.ForeignProtocol
+	13, // 16: plimsoll.v1.ForeignClients.last_asked_age:type_name -> google.protobuf.Duration
+	11, // 17: plimsoll.v1.GetRolloutResponse.position:type_name -> plimsoll.v1.Position
+	13, // 18: plimsoll.v1.GetRolloutResponse.p50:type_name -> google.protobuf.Duration
+	13, // 19: plimsoll.v1.GetRolloutResponse.p99:type_name -> google.protobuf.Duration
+	13, // 20: plimsoll.v1.GetRolloutResponse.slowest:type_name -> google.protobuf.Duration
+	3,  // 21: plimsoll.v1.GetRolloutResponse.laggards:type_name -> plimsoll.v1.FleetClient
+	4,  // 22: plimsoll.v1.GetRolloutResponse.servers:type_name -> plimsoll.v1.FleetServer
+	13, // 23: plimsoll.v1.GetUsageResponse.window:type_name -> google.protobuf.Duration
+	10, // 24: plimsoll.v1.GetUsageResponse.flags:type_name -> plimsoll.v1.FlagUsage
+	16, // 25: plimsoll.v1.GetUsageResponse.tracked:type_name -> plimsoll.v1.TrackedEvent
+	4,  // 26: plimsoll.v1.GetUsageResponse.servers:type_name -> plimsoll.v1.FleetServer
+	17, // 27: plimsoll.v1.FlagUsage.outcomes:type_name -> plimsoll.v1.OutcomeCount
+	13, // 28: plimsoll.v1.FlagUsage.last_evaluated_age:type_name -> google.protobuf.Duration
+	1,  // 29: plimsoll.v1.FleetService.ListClients:input_type -> plimsoll.v1.ListClientsRequest
+	6,  // 30: plimsoll.v1.FleetService.GetRollout:input_type -> plimsoll.v1.GetRolloutRequest
+	8,  // 31: plimsoll.v1.FleetService.GetUsage:input_type -> plimsoll.v1.GetUsageRequest
+	2,  // 32: plimsoll.v1.FleetService.ListClients:output_type -> plimsoll.v1.ListClientsResponse
+	7,  // 33: plimsoll.v1.FleetService.GetRollout:output_type -> plimsoll.v1.GetRolloutResponse
+	9,  // 34: plimsoll.v1.FleetService.GetUsage:output_type -> plimsoll.v1.GetUsageResponse
+	32, // [32:35] is the sub-list for method output_type
+	29, // [29:32] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_fleet_proto_init() }
@@ -1033,13 +1193,14 @@ func file_plimsoll_v1_fleet_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plimsoll_v1_fleet_proto_rawDesc), len(file_plimsoll_v1_fleet_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   9,
+			NumEnums:      1,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_plimsoll_v1_fleet_proto_goTypes,
 		DependencyIndexes: file_plimsoll_v1_fleet_proto_depIdxs,
+		EnumInfos:         file_plimsoll_v1_fleet_proto_enumTypes,
 		MessageInfos:      file_plimsoll_v1_fleet_proto_msgTypes,
 	}.Build()
 	File_plimsoll_v1_fleet_proto = out.File

@@ -129,7 +129,9 @@ type GetShareResponse struct {
 	ReportingFor *durationpb.Duration `protobuf:"bytes,9,opt,name=reporting_for,json=reportingFor,proto3" json:"reporting_for,omitempty"`
 	// How many processes it has refused within the last 15 s, for there were too
 	// many.
-	Refused       uint32 `protobuf:"varint,10,opt,name=refused,proto3" json:"refused,omitempty"`
+	Refused uint32 `protobuf:"varint,10,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Its clients of other protocols. silent_streams counts their streams too.
+	Foreign       []*ForeignClients `protobuf:"bytes,11,rep,name=foreign,proto3" json:"foreign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +236,13 @@ func (x *GetShareResponse) GetRefused() uint32 {
 	return 0
 }
 
+func (x *GetShareResponse) GetForeign() []*ForeignClients {
+	if x != nil {
+		return x.Foreign
+	}
+	return nil
+}
+
 var File_plimsoll_v1_peer_proto protoreflect.FileDescriptor
 
 const file_plimsoll_v1_peer_proto_rawDesc = "" +
@@ -244,7 +253,7 @@ const file_plimsoll_v1_peer_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\x12\x18\n" +
 	"\aclients\x18\x03 \x01(\bR\aclients\x12\x14\n" +
 	"\x05usage\x18\x04 \x01(\bR\x05usage\x12&\n" +
-	"\tflag_keys\x18\x05 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bflagKeys\"\xd2\x03\n" +
+	"\tflag_keys\x18\x05 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bflagKeys\"\x89\x04\n" +
 	"\x10GetShareResponse\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x121\n" +
 	"\bposition\x18\x02 \x01(\v2\x15.plimsoll.v1.PositionR\bposition\x122\n" +
@@ -256,7 +265,8 @@ const file_plimsoll_v1_peer_proto_rawDesc = "" +
 	"\atracked\x18\b \x03(\v2\x19.plimsoll.v1.TrackedEventR\atracked\x12>\n" +
 	"\rreporting_for\x18\t \x01(\v2\x19.google.protobuf.DurationR\freportingFor\x12\x18\n" +
 	"\arefused\x18\n" +
-	" \x01(\rR\arefused2V\n" +
+	" \x01(\rR\arefused\x125\n" +
+	"\aforeign\x18\v \x03(\v2\x1b.plimsoll.v1.ForeignClientsR\aforeign2V\n" +
 	"\vPeerService\x12G\n" +
 	"\bGetShare\x12\x1c.plimsoll.v1.GetShareRequest\x1a\x1d.plimsoll.v1.GetShareResponseB?Z=github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1;plimsollv1b\x06proto3"
 
@@ -281,6 +291,7 @@ var file_plimsoll_v1_peer_proto_goTypes = []any{
 	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
 	(*FlagUsage)(nil),           // 5: plimsoll.v1.FlagUsage
 	(*TrackedEvent)(nil),        // 6: plimsoll.v1.TrackedEvent
+	(*ForeignClients)(nil),      // 7: plimsoll.v1.ForeignClients
 }
 var file_plimsoll_v1_peer_proto_depIdxs = []int32{
 	2, // 0: plimsoll.v1.GetShareResponse.position:type_name -> plimsoll.v1.Position
@@ -289,13 +300,14 @@ var file_plimsoll_v1_peer_proto_depIdxs = []int32{
 	5, // 3: plimsoll.v1.GetShareResponse.usage:type_name -> plimsoll.v1.FlagUsage
 	6, // 4: plimsoll.v1.GetShareResponse.tracked:type_name -> plimsoll.v1.TrackedEvent
 	4, // 5: plimsoll.v1.GetShareResponse.reporting_for:type_name -> google.protobuf.Duration
-	0, // 6: plimsoll.v1.PeerService.GetShare:input_type -> plimsoll.v1.GetShareRequest
-	1, // 7: plimsoll.v1.PeerService.GetShare:output_type -> plimsoll.v1.GetShareResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 6: plimsoll.v1.GetShareResponse.foreign:type_name -> plimsoll.v1.ForeignClients
+	0, // 7: plimsoll.v1.PeerService.GetShare:input_type -> plimsoll.v1.GetShareRequest
+	1, // 8: plimsoll.v1.PeerService.GetShare:output_type -> plimsoll.v1.GetShareResponse
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_plimsoll_v1_peer_proto_init() }

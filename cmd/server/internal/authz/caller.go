@@ -117,6 +117,9 @@ func (c Caller) Select(field string, of func(string) string) (string, error) {
 		name = ns
 	}
 	if err := store.CheckNamespace(name); err != nil {
+		if strings.ContainsAny(name, "=,") {
+			err = fmt.Errorf("a selector has one name, as NAME, flagSetId=NAME or source=NAME: %w", err)
+		}
 		return "", connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	return name, nil

@@ -146,9 +146,11 @@ func unknown(shares []*share, answers []answer, now time.Time) uint32 {
 func (v *view) sent(target position) uint32 {
 	n := 0
 	for _, s := range v.shares {
-		if s.position.reaches(target) {
+		if s.position.reaches(target) { // they walk a chain, and are never paced
 			n += s.silent
 		}
+		_, sent := s.foreignStreams()
+		n += sent
 	}
 	return uint32(n)
 }

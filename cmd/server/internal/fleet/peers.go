@@ -138,9 +138,10 @@ func (p *Peers) GetShare(_ context.Context, req *connect.Request[plimsollv1.GetS
 	if err != nil {
 		return nil, api.Error(err)
 	}
-	out.Position, out.SilentStreams, out.Window = s.position.message(), uint32(s.silent), durationpb.New(s.window)
+	out.Position, out.SilentStreams, out.Window = s.position.message(), s.allSilent(), durationpb.New(s.window)
 	out.Usage, out.UnknownFlags, out.Tracked = s.usage, s.unknown, s.tracked
 	out.ReportingFor, out.Refused = known(s.reportingFor), uint32(s.refused)
+	out.Foreign = s.foreign
 	if req.Msg.GetClients() {
 		for i := range s.members {
 			m := s.members[i].message()
@@ -331,10 +332,12 @@ func (p *Peers) Warnings() []string {
 func shareOf(resp *plimsollv1.GetShareResponse) *share {
 	s := &share{
 		server: resp.GetServerId(), position: positionOf(resp.GetPosition()), members: make([]member, 0, len(resp.GetClients())),
-		silent: int(resp.GetSilentStreams()), window: max(0, age(resp.GetWindow())),
+		foreign: resp.GetForeign(), window: max(0, age(resp.GetWindow())),
 		usage: resp.GetUsage(), unknown: resp.GetUnknownFlags(), tracked: resp.GetTracked(),
 		reportingFor: age(resp.GetReportingFor()), refused: int(resp.GetRefused()),
 	}
+	open, _ := s.foreignStreams()
+	s.silent = max(0, int(resp.GetSilentStreams())-open)
 	for _, c := range resp.GetClients() {
 		s.members = append(s.members, memberOf(c, resp.GetServerId()))
 	}
@@ -349,7 +352,8 @@ func described(server store.Server, s *share) *plimsollv1.FleetServer {
 		Version: server.Info.GetVersion(), StartedAt: server.Info.GetStartedAt(),
 	}
 	if s != nil {
-		out.Clients, out.SilentStreams, out.Position = uint32(len(s.members)), uint32(s.silent), s.position.message()
+		out.Clients, out.SilentStreams, out.Position = uint32(len(s.members)), s.allSilent(), s.position.message()
+		out.Foreign = s.foreign
 		out.ReportingFor = known(s.reportingFor)
 	}
 	return out

@@ -3,7 +3,8 @@
 //
 // A [Registry] keeps what processes report to this server (process.go), when
 // each revision reached it (arrivals.go), and what was evaluated lately
-// (usage.go). That is this server's share (share.go). A [Service] takes reports
+// (usage.go), and what it tells clients that do not report (foreign.go). That is
+// this server's share (share.go). A [Service] takes reports
 // and answers for the whole fleet: it asks the other servers for their shares
 // by [Peers] (peers.go), which sign what they ask (sign.go), and merges them
 // (merge.go).
@@ -173,6 +174,7 @@ type namespace struct {
 	streams map[string]*openStreams
 	// anonymous counts streams of clients that have no instance id.
 	anonymous int
+	foreign   foreign
 	usage     usage
 	evictedAt time.Time
 }
@@ -199,7 +201,7 @@ func (r *Registry) namespace(name string) (*namespace, error) {
 	defer r.mu.Unlock()
 	if n = r.byNS[name]; n == nil {
 		n = &namespace{
-			name: name, snap: snap, processes: make(map[string]*process), refused: make(map[string]time.Time), streams: make(map[string]*openStreams), usage: newUsage(),
+			name: name, snap: snap, processes: make(map[string]*process), refused: make(map[string]time.Time), streams: make(map[string]*openStreams), foreign: newForeign(), usage: newUsage(),
 		}
 		n.arrivals.note(positionOf(snap.Position()), r.now())
 		r.byNS[name] = n

@@ -17,11 +17,13 @@ type share struct {
 	// position is the namespace's on the server; none: it has no such namespace.
 	position position
 	members  []member
-	silent   int
-	window   time.Duration
-	usage    []*plimsollv1.FlagUsage
-	unknown  uint64
-	tracked  []*plimsollv1.TrackedEvent
+	// silent counts the watch streams of those who do not report.
+	silent  int
+	foreign []*plimsollv1.ForeignClients
+	window  time.Duration
+	usage   []*plimsollv1.FlagUsage
+	unknown uint64
+	tracked []*plimsollv1.TrackedEvent
 	// reportingFor is how long the server has been taking reports; negative: that
 	// does not matter.
 	reportingFor time.Duration
@@ -77,6 +79,7 @@ func (r *Registry) fillMembers(n *namespace, s *share, revision int64, now time.
 		}
 	}
 	s.silent = n.silent(now)
+	s.foreign = n.foreign.clients(target, now)
 	for _, at := range n.refused {
 		if now.Sub(at) <= liveFor {
 			s.refused++
@@ -142,7 +145,7 @@ func (n *namespace) member(p *process, target, head position, now time.Time) mem
 	return m
 }
 
-// silent counts the open streams that belong to nobody who reports.
+// silent counts the open watch streams that belong to nobody who reports.
 func (n *namespace) silent(now time.Time) int {
 	silent := n.anonymous
 	for id, s := range n.streams {

@@ -15,9 +15,14 @@ type entry struct {
 	newest, paced line
 	// counts are those of the evaluations of all states.
 	counts *flag.Counts
+	// reached is the snapshot that both lines have been brought up to.
+	reached atomic.Pointer[store.Snapshot]
 	// dueAt is when advance must be called though nothing was written, in
 	// nanoseconds since 1970; 0: never.
 	dueAt atomic.Int64
+	// asked is when it was last told that a protocol is asked by, in nanoseconds
+	// since 1970.
+	asked [8]atomic.Int64
 
 	mu sync.Mutex
 	// movedAt is when an automatic move last reached the paced line.
@@ -61,13 +66,14 @@ func (l *line) state() *State {
 
 // fresh tells whether there is nothing to do for advance.
 func (e *entry) fresh(now time.Time) bool {
-	state := e.newest.state()
-	if state == nil || e.paced.state() == nil {
+	state, reached := e.newest.state(), e.reached.Load()
+	if state == nil || reached == nil {
 		return false
 	}
 	// Whoever was told of a change finds it in the store's view; the snapshot
-	// before may be marked as superseded a moment later only.
-	if snap, err := e.sets.store.Snapshot(state.Namespace); err != nil || snap != state.snap {
+	// before may be marked as superseded a moment later only. Nor is it enough that
+	// the newest line has it: the paced one follows a moment later.
+	if snap, err := e.sets.store.Snapshot(state.Namespace); err != nil || snap != reached {
 		return false
 	}
 	due := e.dueAt.Load()
@@ -116,6 +122,7 @@ func (e *entry) advance(snap *store.Snapshot, now time.Time) {
 		due = later.UnixNano()
 	}
 	e.dueAt.Store(due)
+	e.reached.Store(snap)
 }
 
 // automatic is how it is told: only a policy writes the level and no hold, and

@@ -19,6 +19,7 @@ import (
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/api"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -46,6 +47,13 @@ type Options struct {
 	// Evaluated, if set, is told every few seconds, and at the end, what was
 	// evaluated of a namespace by its states.
 	Evaluated func(namespace string, counts []flag.Count)
+	// Following, if set, is told of each stream that begins. What it returns is
+	// called with each position that the stream's client has been told of, and at
+	// the stream's end.
+	Following func(namespace string, protocol Protocol) (sent func(*plimsollv1.Position), left func())
+	// Asked, if set, is told that somebody has asked without a stream, at most once
+	// a second of each namespace and protocol.
+	Asked func(namespace string, protocol Protocol)
 	// Now is the clock, of rules as well; default time.Now.
 	Now func() time.Time
 }
@@ -59,6 +67,9 @@ type Sets struct {
 	now     func() time.Time
 	clocked bool
 	counted func(string, []flag.Count)
+	asked   func(string, Protocol)
+	// following is never nil.
+	following func(string, Protocol) (func(*plimsollv1.Position), func())
 	// automatic tells whether all that happened between two states is that a
 	// policy moved the level.
 	automatic func(from, to *State) bool
@@ -79,8 +90,13 @@ type Sets struct {
 // New follows a store until Close is called.
 func New(s *store.Store, opts Options) *Sets {
 	sets := &Sets{
-		counted: opts.Evaluated, store: s, context: opts.Context, pace: opts.Pace, now: opts.Now, clocked: opts.Now != nil, automatic: automatic, max: int64(opts.MaxStreams),
+		counted: opts.Evaluated, asked: opts.Asked, following: opts.Following, store: s, context: opts.Context, pace: opts.Pace, now: opts.Now, clocked: opts.Now != nil, automatic: automatic, max: int64(opts.MaxStreams),
 		entries: make(map[string]*entry), draining: make(chan struct{}), nudge: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	if sets.following == nil {
+		sets.following = func(string, Protocol) (func(*plimsollv1.Position), func()) {
+			return func(*plimsollv1.Position) {}, func() {}
+		}
 	}
 	if sets.pace == 0 {
 		sets.pace = defaultPace
@@ -160,30 +176,6 @@ func (s *Sets) Context() Context { return s.context }
 
 // Now is the clock by which sets are composed and evaluated.
 func (s *Sets) Now() time.Time { return s.now() }
-
-// Admit counts a stream in until leave is called, or refuses it: there is a
-// bound for all faces together, and none while the server drains.
-func (s *Sets) Admit() (leave func(), err error) {
-	select {
-	case <-s.draining:
-		return nil, api.Draining()
-	default:
-	}
-	if s.streams.Add(1) > s.max {
-		s.streams.Add(-1)
-		return nil, api.TooMany("streams", fullRetry)
-	}
-	return sync.OnceFunc(func() { s.streams.Add(-1) }), nil
-}
-
-// Streams is how many streams are admitted now.
-func (s *Sets) Streams() int { return int(s.streams.Load()) }
-
-// Drain makes Draining fire and Admit refuse.
-func (s *Sets) Drain() { s.drained.Do(func() { close(s.draining) }) }
-
-// Draining is closed once streams have to end.
-func (s *Sets) Draining() <-chan struct{} { return s.draining }
 
 // run wakes those who follow a namespace when it changes, or when something in
 // it is due.

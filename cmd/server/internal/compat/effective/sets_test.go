@@ -2,15 +2,19 @@ package effective
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -90,6 +94,29 @@ func TestBothLinesFollowTheStore(t *testing.T) {
 	}
 	if _, err := sets.Newest("nowhere"); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("no such namespace: %v", err)
+	}
+}
+
+// Who asks while both lines are being moved does not get what was before on one of
+// them.
+func TestALineThatIsBehindIsNotFresh(t *testing.T) {
+	s := newStore(t)
+	e := still(s, time.Hour, false)
+	now := time.Now()
+	define(t, s, "on")
+	e.advance(snapshot(t, s), now)
+	if !e.fresh(now) {
+		t.Error("not fresh after it was brought up to the store")
+	}
+	define(t, s, "off")
+	snap := snapshot(t, s)
+	e.newest.move(newState(e, snap, snap.Set(now), now)) // as far as advance has come
+	if e.fresh(now) {
+		t.Error("fresh while the paced line is behind")
+	}
+	e.advance(snap, now)
+	if !e.fresh(now) || e.paced.state() != e.newest.state() {
+		t.Error("not fresh when both are there")
 	}
 }
 
@@ -262,26 +289,71 @@ func TestDocument(t *testing.T) {
 func TestStreamsAreBounded(t *testing.T) {
 	sets := New(newStore(t), Options{MaxStreams: 1})
 	defer sets.Close()
-	leave, err := sets.Admit()
+	admit := func() (*Stream, error) { return sets.Admit("default", FlagdSync) }
+	stream, err := admit()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sets.Admit(); connect.CodeOf(err) != connect.CodeResourceExhausted {
+	if _, err := admit(); connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("a second stream: %v", err)
 	}
-	leave()
-	leave() // again does nothing
+	stream.Leave()
+	stream.Leave() // again does nothing
 	if sets.Streams() != 0 {
 		t.Errorf("%d streams", sets.Streams())
 	}
-	if leave, err = sets.Admit(); err != nil {
+	if stream, err = admit(); err != nil {
 		t.Fatal(err)
 	}
-	leave()
+	stream.Leave()
 	sets.Drain()
-	if _, err := sets.Admit(); connect.CodeOf(err) != connect.CodeUnavailable {
+	if _, err := admit(); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("while draining: %v", err)
 	}
+}
+
+// Who asks is told of: streams one by one, the others once a second.
+func TestClientsAreTold(t *testing.T) {
+	s := newStore(t)
+	var told []string
+	var now atomic.Int64
+	now.Store(time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC).UnixNano())
+	sets := newSets(t, s, Options{
+		Now: func() time.Time { return time.Unix(0, now.Load()) },
+		Following: func(ns string, p Protocol) (func(*plimsollv1.Position), func()) {
+			told = append(told, fmt.Sprintf("%s follows %s", p, ns))
+			return func(at *plimsollv1.Position) { told = append(told, fmt.Sprint("sent ", at.GetRevision())) }, func() { told = append(told, "left") }
+		},
+		Asked: func(ns string, p Protocol) { told = append(told, fmt.Sprintf("%s asks for %s", p, ns)) },
+	})
+	expect := func(want ...string) {
+		t.Helper()
+		if !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+		told = nil
+	}
+	state, err := sets.Newest("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := sets.Admit("default", OFREP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream.Sent(state)
+	stream.Leave()
+	stream.Leave()
+	expect("FOREIGN_PROTOCOL_OFREP follows default", fmt.Sprint("sent ", state.Position.GetRevision()), "left")
+	state.Asked(OFREP)
+	state.Asked(OFREP)
+	now.Add(int64(time.Second) - 1)
+	state.Asked(OFREP)
+	state.Asked(FlagdEvaluation)
+	expect("FOREIGN_PROTOCOL_OFREP asks for default", "FOREIGN_PROTOCOL_FLAGD_EVALUATION asks for default")
+	now.Add(1)
+	state.Asked(OFREP)
+	expect("FOREIGN_PROTOCOL_OFREP asks for default")
 }
 
 // What is evaluated here counts like what processes report.

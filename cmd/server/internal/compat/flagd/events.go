@@ -33,11 +33,11 @@ func (f *Face) eventStream(ctx context.Context, send sink) error {
 	if err != nil {
 		return err
 	}
-	leave, err := f.sets.Admit()
+	stream, err := f.sets.Admit(ns, effective.FlagdEvaluation)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer stream.Leave()
 	// What changes from here on is told; what is asked from here on is newer.
 	state, over, err := f.sets.FollowNewest(ns)
 	if err != nil {
@@ -46,6 +46,7 @@ func (f *Face) eventStream(ctx context.Context, send sink) error {
 	if err := send(ready); err != nil {
 		return err
 	}
+	stream.Sent(state)
 	beat := time.NewTicker(keepAlive)
 	defer beat.Stop()
 	for {
@@ -64,6 +65,7 @@ func (f *Face) eventStream(ctx context.Context, send sink) error {
 					return err
 				}
 			}
+			stream.Sent(state)
 		case <-beat.C:
 			if err := send(alive); err != nil {
 				return err

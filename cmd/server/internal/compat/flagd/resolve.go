@@ -48,7 +48,12 @@ func (f *Face) newest(ctx context.Context) (*effective.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.sets.Newest(ns)
+	state, err := f.sets.Newest(ns)
+	if err != nil {
+		return nil, err
+	}
+	state.Asked(effective.FlagdEvaluation)
+	return state, nil
 }
 
 func (f *Face) contextOf(client *structpb.Struct, header http.Header) map[string]any {

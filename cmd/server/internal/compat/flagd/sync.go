@@ -30,6 +30,7 @@ func (s *syncing) FetchAllFlags(ctx context.Context, req *connect.Request[syncv1
 	if err != nil {
 		return nil, err
 	}
+	state.Asked(effective.FlagdSync)
 	return connect.NewResponse(&syncv1.FetchAllFlagsResponse{FlagConfiguration: state.Document().JSON}), nil
 }
 
@@ -62,11 +63,11 @@ func (f *Face) syncFlags(ctx context.Context, selector string, send sink) error 
 	if err != nil {
 		return err
 	}
-	leave, err := f.sets.Admit()
+	stream, err := f.sets.Admit(ns, effective.FlagdSync)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer stream.Leave()
 	var sent *effective.Document
 	for {
 		state, over, err := f.sets.FollowPaced(ns)
@@ -83,6 +84,7 @@ func (f *Face) syncFlags(ctx context.Context, selector string, send sink) error 
 			}
 			sent = document
 		}
+		stream.Sent(state)
 		select {
 		case <-over:
 		case <-ctx.Done():

@@ -324,6 +324,12 @@ func TestSyncSelector(t *testing.T) {
 			}
 		})
 	}
+	t.Run("two names at once", func(t *testing.T) {
+		_, err := w.sync(connect.WithGRPC()).FetchAllFlags(short(t), connect.NewRequest(&syncv1.FetchAllFlagsRequest{Selector: "flagSetId=shop,source=other"}))
+		if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "a selector has one name") {
+			t.Errorf("%v", err)
+		}
+	})
 	t.Run("our own header contradicts the field", func(t *testing.T) {
 		r := read(t, func(ctx context.Context) (*connect.ServerStreamForClient[syncv1.SyncFlagsResponse], error) {
 			req := connect.NewRequest(&syncv1.SyncFlagsRequest{Selector: "shop"})

@@ -179,12 +179,15 @@ func reaching(query url.Values) (func(*face) bool, error) {
 	return func(f *face) bool { return !f.Since.Add(clockError).Before(at) }, nil
 }
 
-// parseTime reads a time in seconds since 1970 or as ISO 8601 has it.
+// parseTime reads a time in seconds since 1970, or as ISO 8601 or HTTP has it.
 func parseTime(text string) (time.Time, error) {
-	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 {
 		return time.Unix(seconds, 0), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		at, err = http.ParseTime(text)
+	}
 	if err != nil {
 		return time.Time{}, badRequest(fmt.Sprintf("%s %q is neither seconds since 1970 nor a time such as 2026-02-20T21:28:18Z", queryModified, text))
 	}

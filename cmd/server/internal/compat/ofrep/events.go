@@ -42,17 +42,17 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 		refuse(w, "", err)
 		return
 	}
-	leave, err := h.sets.Admit()
+	stream, err := h.sets.Admit(ns, effective.OFREP)
 	if err != nil {
 		unavailable(w, "this server takes no more event streams at the moment: "+err.Error())
 		return
 	}
-	defer leave()
+	defer stream.Leave()
 	head := w.Header()
 	head.Set("Content-Type", "text/event-stream")
 	head.Set("Cache-Control", "no-cache")
 	head.Set("X-Accel-Buffering", "no") // a proxy must not hold events back
-	s := &eventStream{w: w, out: http.NewResponseController(w)}
+	s := &eventStream{stream: stream, w: w, out: http.NewResponseController(w)}
 	last := r.Header.Get(headerLast)
 	if last == "" {
 		last = r.URL.Query().Get(queryLast)
@@ -79,6 +79,7 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 		switch {
 		case id == last:
 			told = state
+			s.stream.Sent(state)
 			if !h.idle(ctx, over, s) {
 				return
 			}
@@ -100,6 +101,7 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 				return
 			}
 			last, told = id, state
+			s.stream.Sent(state)
 			stop(turn)
 			turn = nil
 		}
@@ -139,8 +141,9 @@ func (h *Handler) idle(ctx context.Context, over <-chan struct{}, s *eventStream
 
 // eventStream is the client's end.
 type eventStream struct {
-	w   http.ResponseWriter
-	out *http.ResponseController
+	stream *effective.Stream
+	w      http.ResponseWriter
+	out    *http.ResponseController
 }
 
 // send writes at once. The caller's HTTP server bounds how long that may take.

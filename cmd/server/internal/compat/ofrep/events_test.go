@@ -270,6 +270,8 @@ func TestRefetch(t *testing.T) {
 		"an etag that says nothing to us":         {queryEtag + "=550e8400-e29b-41d4-a716-446655440000", 200},
 		"lastModified in seconds, past":           {queryModified + "=1771622898", 200},
 		"lastModified as ISO 8601, past":          {queryModified + "=2026-02-20T21:28:18Z", 200},
+		"lastModified as HTTP has it, past":       {queryModified + "=Fri,%2020%20Feb%202026%2021:28:18%20GMT", 200},
+		"lastModified before 1970":                {queryModified + "=-1", 400},
 		"lastModified within the error of clocks": {queryModified + "=" + strconv.FormatInt(b.now().Unix()+2, 10), 200},
 		"lastModified after all that is here":     {queryModified + "=" + strconv.FormatInt(b.now().Unix()+60, 10), 503},
 		"lastModified that is no time":            {queryModified + "=yesterday", 400},

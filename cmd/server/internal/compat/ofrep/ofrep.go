@@ -150,6 +150,7 @@ func (h *Handler) face(r *http.Request) (*face, error) {
 		h.faces.drop(ns)
 		return nil, err
 	}
+	state.Asked(effective.OFREP)
 	return h.faces.of(state), nil
 }
 
