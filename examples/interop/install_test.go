@@ -53,7 +53,7 @@ func (i *installation) wait() error {
 // command runs a step of an installation.
 func command(ctx context.Context, folder string, env []string, step ...string) error {
 	name := step[0]
-	if filepath.Base(name) != name { // what a step before has installed
+	if filepath.Base(name) != name && !filepath.IsAbs(name) { // what a step before has installed
 		name = filepath.Join(folder, name)
 	}
 	cmd := exec.CommandContext(ctx, name, step[1:]...)

@@ -17,21 +17,28 @@ import (
 )
 
 // TestInterop runs every example in each of its modes, one after the other,
-// against one server. PLIMSOLL_INTEROP is "all", or the folders of some.
+// against one server. PLIMSOLL_INTEROP is "all", or names of its parts with
+// commas: the folders of examples, and "accessors".
 func TestInterop(t *testing.T) {
-	wanted := os.Getenv("PLIMSOLL_INTEROP")
-	if wanted == "" {
+	only := os.Getenv("PLIMSOLL_INTEROP")
+	if only == "" {
 		t.Skip("make interop runs this; it takes minutes and installs what it needs")
 	}
+	wanted := func(part string) bool { return only == "all" || slices.Contains(strings.Split(only, ","), part) }
+	checkParts(t, only)
 	ci := os.Getenv("CI") == "true"
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	installed := map[string]*installation{}
 	for _, l := range languages {
-		if (wanted == "all" || slices.Contains(strings.Split(wanted, ","), l.folder)) && l.missing() == "" {
+		if wanted(l.folder) && l.missing() == "" {
 			installed[l.folder] = install(t, filepath.Join(root, "examples", l.folder), l.env, l.install...)
 		}
+	}
+	var cli *installation
+	if wanted("accessors") {
+		cli = installCLI(t)
 	}
 	if err := command(t.Context(), root, nil, "go", "build", "-o", work+"/", "./cmd/server", "./cmd/flagctl"); err != nil {
 		t.Fatal(err)
@@ -43,36 +50,50 @@ func TestInterop(t *testing.T) {
 
 	var rows []row
 	for _, l := range languages {
-		if wanted != "all" && !slices.Contains(strings.Split(wanted, ","), l.folder) {
-			continue
+		if wanted(l.folder) {
+			t.Run(l.folder, func(t *testing.T) { l.run(t, s, natives, installed[l.folder], ci, &rows) })
 		}
-		t.Run(l.folder, func(t *testing.T) { rows = append(rows, l.run(t, s, natives, installed[l.folder], ci)...) })
 	}
-	if wanted != "all" {
-		return
+	typed := ""
+	if cli != nil {
+		t.Run("accessors", func(t *testing.T) { typed = runCLI(t, s, natives[ours], cli, installed) })
 	}
-	publish(t, page(rows, ""), ci)
+	if only == "all" {
+		publish(t, page(rows, typed), ci)
+	}
 }
 
-// run runs a language's examples once they are installed.
-func (l language) run(t *testing.T, s *server, natives map[string]native, i *installation, must bool) (rows []row) {
+// checkParts refuses a name that is none of a part.
+func checkParts(t *testing.T, only string) {
+	t.Helper()
+	parts := []string{"all", "accessors"}
+	for _, l := range languages {
+		parts = append(parts, l.folder)
+	}
+	for part := range strings.SplitSeq(only, ",") {
+		if !slices.Contains(parts, part) {
+			t.Fatalf("PLIMSOLL_INTEROP: there is no part %q; there are %s", part, strings.Join(parts, ", "))
+		}
+	}
+}
+
+// run runs a language's examples once they are installed, and adds their rows.
+func (l language) run(t *testing.T, s *server, natives map[string]native, i *installation, must bool, rows *[]row) {
 	untested := func(why string) {
 		for _, e := range l.examples() {
-			rows = append(rows, row{example: e, untested: why})
+			*rows = append(*rows, row{example: e, untested: why})
 		}
 	}
 	if missing := l.missing(); missing != "" {
 		untested("skipped: there is no " + missing + " here")
-		t.Cleanup(func() { t.Logf("there is no %s here, which %s needs", missing, l.name) })
 		if must {
-			t.Fail()
+			t.Fatalf("there is no %s here, which %s needs", missing, l.name)
 		}
-		return rows
+		t.Skipf("there is no %s here", missing)
 	}
 	if err := i.wait(); err != nil {
 		untested("it could not be installed")
-		t.Error(err)
-		return rows
+		t.Fatal(err)
 	}
 	t.Logf("installed in %s", i.took.Round(time.Second))
 	for _, e := range l.examples() {
@@ -82,11 +103,10 @@ func (l language) run(t *testing.T, s *server, natives map[string]native, i *ins
 		}
 		t.Run(name, func(t *testing.T) {
 			r := &row{example: e}
-			defer func() { rows = append(rows, *r) }()
+			defer func() { *rows = append(*rows, *r) }()
 			r.run(t, s, natives[e.set])
 		})
 	}
-	return rows
 }
 
 // publish writes the page; in CI it has to be the committed one.

@@ -78,13 +78,12 @@ var languages = []language{
 	},
 	{
 		name: "Rust", folder: "rust", needs: []string{"cargo", "cc", "python3"}, manifest: "Cargo.toml",
-		// The provider's build needs protoc, which PyPI has for every platform. The
-		// build takes minutes, and leaves the processors to the rows of others.
+		// The provider's build needs protoc, which PyPI has for every platform.
 		install: [][]string{
 			{"python3", "-m", "venv", protocVenv},
 			{protocVenv + "/bin/pip", "install", "--quiet", "--no-deps", "grpcio-tools==1.85.1"},
 			{"sh", "-c", `printf '#!/bin/sh\nexec "$(dirname "$0")/python" -m grpc_tools.protoc "$@"\n' >"$PROTOC" && chmod +x "$PROTOC"`},
-			{"nice", "cargo", "build", "--locked", "--quiet", "--target-dir", rustTarget},
+			{"cargo", "build", "--locked", "--quiet", "--target-dir", rustTarget},
 		},
 		env:     []string{"PROTOC=" + work + "/protoc/bin/protoc"},
 		command: []string{rustTarget + "/debug/plimsoll-example", "--json"},
