@@ -25,7 +25,7 @@ type installation struct {
 // install begins to run steps in a folder; they end with the test.
 func install(t *testing.T, folder string, env []string, steps ...[]string) *installation {
 	i := &installation{done: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(context.Background(), installLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), installLimit)
 	var running sync.WaitGroup
 	running.Go(func() {
 		defer close(i.done)
