@@ -60,7 +60,7 @@ test-race: ## Run the tests under the race detector, but for packages that link 
 interop: ## Run the providers of other languages against a server; writes docs/interop.md (ONLY=rust,java: no more than those)
 	@$(MAKE) --no-print-directory chromium || [[ "$${CI:-}" != true ]]
 	CHROMIUM="$$(command -v "$${CHROMIUM:-chromium}" || true)" PLIMSOLL_INTEROP=$(or $(ONLY),all) \
-	  go test -count=1 -timeout 30m -v -run '^TestInterop$$' ./examples/interop
+	  go test -count=1 -timeout 20m -v -run '^TestInterop$$' ./examples/interop
 
 .PHONY: vet
 vet: ## Run go vet on the product and on bench/

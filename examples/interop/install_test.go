@@ -13,7 +13,7 @@ import (
 
 // installLimit is how long an installation may take: from nothing, over a network
 // that is slow.
-const installLimit = 15 * time.Minute
+const installLimit = 12 * time.Minute
 
 // installation is one that goes on in the background, while others' rows run.
 type installation struct {

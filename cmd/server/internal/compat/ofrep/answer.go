@@ -42,7 +42,8 @@ func appendAnswer(b []byte, r *flag.Result[string], metadata string) []byte {
 // enumeration, and its app would get the default where the flag is degraded.
 var limited = []string{"python-requests/"}
 
-// isLimited tells whether a request is from such a client.
+// isLimited tells whether a request is from such a client. The answer needs no
+// Vary header for it: caches do not keep answers to POST.
 func isLimited(header http.Header) bool {
 	agents := header["User-Agent"]
 	return len(agents) > 0 && slices.ContainsFunc(limited, func(begin string) bool { return strings.HasPrefix(agents[0], begin) })
