@@ -37,15 +37,18 @@ test: ## Run every test, in a browser too
 	@$(MAKE) --no-print-directory e2e
 
 .PHONY: e2e
-e2e: ui/e2e/node_modules/.package-lock.json ## Test the console in Chromium, installing what is missing
+e2e: chromium ui/e2e/node_modules/.package-lock.json ## Test the console in Chromium, installing what is missing
+	go build -o $(BUILD)/ ./cmd/server ./cmd/flagctl ./examples/hello
+	cd ui/e2e && CHROMIUM="$$(command -v "$${CHROMIUM:-chromium}")" node run.mjs
+
+.PHONY: chromium
+chromium:
 	@if ! command -v "$${CHROMIUM:-chromium}" >/dev/null; then \
 	  if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then \
-	    echo 'e2e: no Chromium: install it (Debian: apt-get install chromium), or say where one is: CHROMIUM=/path/to/chromium' >&2; exit 1; \
+	    echo 'no Chromium: install it (Debian: apt-get install chromium), or say where one is: CHROMIUM=/path/to/chromium' >&2; exit 1; \
 	  fi; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null; \
 	fi
-	go build -o $(BUILD)/ ./cmd/server ./cmd/flagctl ./examples/hello
-	cd ui/e2e && CHROMIUM="$$(command -v "$${CHROMIUM:-chromium}")" node run.mjs
 
 ui/e2e/node_modules/.package-lock.json: ui/e2e/package.json ui/e2e/package-lock.json
 	cd ui/e2e && npm ci --no-audit --no-fund
@@ -56,8 +59,10 @@ test-race: ## Run the tests under the race detector, but for packages that link 
 	pkgs="$$($(without_etcd))"; go test -race $$pkgs
 
 .PHONY: interop
-interop: ## Run the providers of other languages against a server; writes docs/interop.md
-	PLIMSOLL_INTEROP=1 go test -count=1 -timeout 60m -v -run '^TestInterop$$' ./examples/interop
+interop: ## Run the providers of other languages against a server; writes docs/interop.md (ONLY=rust,java: no more than those)
+	@$(MAKE) --no-print-directory chromium || [[ "$${CI:-}" != true ]]
+	CHROMIUM="$$(command -v "$${CHROMIUM:-chromium}" || true)" PLIMSOLL_INTEROP=$(or $(ONLY),all) \
+	  go test -count=1 -timeout 20m -v -run '^TestInterop$$' ./examples/interop
 
 .PHONY: soak
 soak: ## Ping an idle stream every second for $SOAK (1h), while flags change beside it

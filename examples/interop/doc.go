@@ -17,5 +17,12 @@
 // events, at once, with {"event": "none"}.
 //
 // PLIMSOLL_SERVER is the server's host:port, PLIMSOLL_MODE one of rpc,
-// in-process and ofrep.
+// in-process and ofrep. FLAGD_SOURCE_SELECTOR, which flagd's providers read by
+// themselves, names the namespace that a provider in process follows.
+//
+// # What is compared
+//
+// The set is served in each bucketing generation, in a namespace of its own. A
+// provider that evaluates in process in another generation than ours is asked
+// about both, and has to agree with the native one where the generations do.
 package interop

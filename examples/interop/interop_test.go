@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,98 +16,142 @@ import (
 	"github.com/plimsoll-dev/plimsoll/sdk"
 )
 
-// How many contexts each provider is asked about: for rules without buckets,
-// for buckets, and for the flag that is shed.
-const (
-	ruleContexts  = 2000
-	splitContexts = 1000
-	shedContexts  = 1000
-)
-
 // TestInterop runs every example in each of its modes, one after the other,
-// against one server.
+// against one server. PLIMSOLL_INTEROP is "all", or names of its parts with
+// commas: the folders of examples, and "accessors".
 func TestInterop(t *testing.T) {
-	if os.Getenv("PLIMSOLL_INTEROP") == "" {
+	only := os.Getenv("PLIMSOLL_INTEROP")
+	if only == "" {
 		t.Skip("make interop runs this; it takes minutes and installs what it needs")
 	}
-	started := time.Now()
+	wanted := func(part string) bool { return only == "all" || slices.Contains(strings.Split(only, ","), part) }
+	checkParts(t, only)
+	ci := os.Getenv("CI") == "true"
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := command(t, root, "go", "build", "-o", work+"/", "./cmd/server", "./cmd/flagctl"); err != nil {
+	installed := map[string]*installation{}
+	for _, l := range languages {
+		if wanted(l.folder) && l.missing() == "" {
+			installed[l.folder] = install(t, filepath.Join(root, "examples", l.folder), l.env, l.install...)
+		}
+	}
+	var cli *installation
+	if wanted("accessors") {
+		cli = installCLI(t)
+	}
+	if err := command(t.Context(), root, nil, "go", "build", "-o", work+"/", "./cmd/server", "./cmd/flagctl"); err != nil {
 		t.Fatal(err)
 	}
 	s := &server{address: freeAddress(t), dataDir: t.TempDir(), origin: "http://" + freeAddress(t)}
 	s.start(t)
 	t.Cleanup(s.stop)
-	s.flagctl(t, "apply", "-f", "-")
-	native := newNative(t, s)
+	natives := newNatives(t, s)
 
 	var rows []row
 	for _, l := range languages {
-		t.Run(l.folder, func(t *testing.T) {
-			if missing := l.missing(); missing != "" {
-				for _, e := range l.examples() {
-					rows = append(rows, row{example: e, untested: "skipped: there is no " + missing + " here"})
-				}
-				if os.Getenv("CI") == "true" {
-					t.Fatalf("there is no %s here, which %s needs", missing, l.name)
-				}
-				t.Skipf("there is no %s here", missing)
-			}
-			for _, step := range l.install {
-				if err := command(t, root+"/examples/"+l.folder, step[0], step[1:]...); err != nil {
-					for _, e := range l.examples() {
-						rows = append(rows, row{example: e, untested: "it could not be installed"})
-					}
-					t.Fatal(err)
-				}
-			}
-			for _, e := range l.examples() {
-				t.Run(e.mode, func(t *testing.T) {
-					r := &row{example: e}
-					defer func() { rows = append(rows, *r) }()
-					r.run(t, s, native)
-				})
-			}
-		})
+		if wanted(l.folder) {
+			t.Run(l.folder, func(t *testing.T) { l.run(t, s, natives, installed[l.folder], ci, &rows) })
+		}
 	}
-	if len(rows) < total() { // a part of the test
-		return
+	typed := ""
+	if cli != nil {
+		t.Run("accessors", func(t *testing.T) { typed = runCLI(t, s, natives[ours], cli, installed) })
 	}
-	if err := writeMatrix(root+"/docs/interop.md", rows); err != nil {
-		t.Fatal(err)
+	if only == "all" {
+		publish(t, page(rows, typed), ci)
 	}
-	t.Logf("the whole took %s", time.Since(started).Round(time.Second))
 }
 
-// command runs a step of an installation.
-func command(t *testing.T, folder, name string, args ...string) error {
+// checkParts refuses a name that is none of a part.
+func checkParts(t *testing.T, only string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = folder
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s in %s: %w\n%s", name, folder, err, out)
+	parts := []string{"all", "accessors"}
+	for _, l := range languages {
+		parts = append(parts, l.folder)
 	}
-	return nil
+	for part := range strings.SplitSeq(only, ",") {
+		if !slices.Contains(parts, part) {
+			t.Fatalf("PLIMSOLL_INTEROP: there is no part %q; there are %s", part, strings.Join(parts, ", "))
+		}
+	}
+}
+
+// run runs a language's examples once they are installed, and adds their rows.
+func (l language) run(t *testing.T, s *server, natives map[string]native, i *installation, must bool, rows *[]row) {
+	untested := func(why string) {
+		for _, e := range l.examples() {
+			*rows = append(*rows, row{example: e, untested: why})
+		}
+	}
+	if missing := l.missing(); missing != "" {
+		untested("skipped: there is no " + missing + " here")
+		if must {
+			t.Fatalf("there is no %s here, which %s needs", missing, l.name)
+		}
+		t.Skipf("there is no %s here", missing)
+	}
+	if err := i.wait(); err != nil {
+		untested("it could not be installed")
+		t.Fatal(err)
+	}
+	t.Logf("installed in %s", i.took.Round(time.Second))
+	for _, e := range l.examples() {
+		name := e.mode
+		if e.set != ours {
+			name += "-" + e.set
+		}
+		t.Run(name, func(t *testing.T) {
+			r := &row{example: e}
+			defer func() { *rows = append(*rows, *r) }()
+			r.run(t, s, natives[e.set])
+		})
+	}
+}
+
+// publish writes the page; in CI it has to be the committed one.
+func publish(t *testing.T, text string, ci bool) {
+	t.Helper()
+	path := filepath.Join(root, "docs", "interop.md")
+	if !ci {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	committed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, is := firstDifference(string(committed), text); was != is {
+		t.Errorf("docs/interop.md is stale: run make interop and commit it. The first line that differs is\n%s\nand now\n%s", was, is)
+	}
 }
 
 // native answers as the examples do, with the native Go provider.
 type native struct{ client *openfeature.Client }
 
-func newNative(t *testing.T, s *server) native {
+// newNatives makes the set in each generation, and a native client of each.
+func newNatives(t *testing.T, s *server) map[string]native {
 	t.Helper()
-	provider, err := sdk.NewProvider(sdk.WithEndpoints("http://" + s.address))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := openfeature.SetProviderWithContextAndWait(t.Context(), provider); err != nil {
-		t.Fatal(err)
-	}
+	natives := map[string]native{}
 	t.Cleanup(openfeature.Shutdown)
-	return native{openfeature.NewDefaultClient()}
+	for _, set := range []string{"v1", "v2", "v3"} {
+		ns := namespaceOf(set)
+		if set != ours {
+			s.flagctl(t, "namespace", "create", ns, "--bucketing", set)
+		}
+		s.flagctl(t, "apply", "-f", "-", "--namespace", ns)
+		provider, err := sdk.NewProvider(sdk.WithEndpoints("http://"+s.address), sdk.WithNamespace(ns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := openfeature.SetNamedProviderWithContextAndWait(t.Context(), set, provider); err != nil {
+			t.Fatal(err)
+		}
+		natives[set] = native{openfeature.NewClient(set)}
+	}
+	return natives
 }
 
 func (n native) ask(q question) answer {
@@ -163,188 +208,4 @@ func (n native) compare(questions []question, answers []answer) (differ int, fir
 		}
 	}
 	return differ, first
-}
-
-// run asks one example everything, and notes what it is able to do. What is
-// promised and does not hold fails the test.
-func (r *row) run(t *testing.T, s *server, n native) {
-	a := launch(t, r.example, s)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the app's log:\n%s", tail(a.log.String()))
-		}
-	})
-	r.types(t, a, n)
-	if t.Failed() {
-		r.untested = "it does not answer"
-		return
-	}
-	r.answers(t, a, n)
-	r.push(t, a, s, n)
-	r.shed(t, a, s, n)
-	r.restart(t, a, s, n)
-}
-
-func (r *row) types(t *testing.T, a *app, n native) {
-	questions := plainQuestions()
-	answers, err := a.ask(90*time.Second, questions...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, q := range questions {
-		want := n.ask(q)
-		if !reflect.DeepEqual(answers[i].Value, want.Value) {
-			t.Errorf("%s is %v, natively %v", q.Flag, answers[i], want)
-		}
-	}
-	r.typesHold = mark(!t.Failed())
-	wrong := []question{ask("absent", "bool", nil), ask("rule-plan", "bool", nil)} // one with a rule: Node's provider keeps static answers whatever their type
-	if answers, err = a.ask(30*time.Second, wrong...); err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []string{"FLAG_NOT_FOUND", "TYPE_MISMATCH"} {
-		if answers[i].ErrorCode != want {
-			r.note("%s where %s is meant", answers[i].ErrorCode, want)
-		}
-		if answers[i].Value != false {
-			t.Errorf("%s yields %v and not the default", want, answers[i])
-		}
-	}
-}
-
-func (r *row) answers(t *testing.T, a *app, n native) {
-	rules, splits := ruleQuestions(ruleContexts), splitQuestions(splitContexts)
-	answers, err := a.ask(3*time.Minute, slices.Concat(rules, splits)...)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	differ, first := n.compare(rules, answers[:len(rules)])
-	if differ > 0 {
-		t.Errorf("%d of %d answers differ from the native provider's; the first: %s", differ, len(rules), first)
-	}
-	r.same = fmt.Sprintf("%d of %d", len(rules)-differ, len(rules))
-	r.generation = generation(t, splits, answers[len(rules):])
-	differ, first = n.compare(splits, answers[len(rules):])
-	r.sameBuckets = fmt.Sprintf("%d of %d", len(splits)-differ, len(splits))
-	if differ > 0 && (r.generation == "" || r.generation == "v2" || r.mode != "in-process") {
-		t.Errorf("%d of %d buckets differ from the native provider's, generation %q; the first: %s", differ, len(splits), r.generation, first)
-	}
-}
-
-func (r *row) push(t *testing.T, a *app, s *server, n native) {
-	q := ask("switched", "string", map[string]any{"targetingKey": "someone"})
-	s.flagctl(t, "set", "switched", "b")
-	events, err := a.until(20*time.Second, q, true, func(got answer) bool { return got.Variant == "b" })
-	if err != nil {
-		t.Errorf("a change: %v", err)
-	}
-	switch {
-	case err != nil:
-		r.pushed = "no"
-	case events:
-		r.pushed = "yes, event"
-	case r.mode == "in-process":
-		r.pushed = "yes; no events"
-	default:
-		r.pushed = "asks the server each time"
-	}
-	s.flagctl(t, "set", "switched", "a")
-	s.flagctl(t, "kill", "killed")
-	q = ask("killed", "bool", map[string]any{"targetingKey": "someone"})
-	if _, err := a.until(20*time.Second, q, false, func(got answer) bool { return got.Value == false && got.Variant == "off" }); err != nil {
-		t.Errorf("a kill: %v", err)
-	}
-	s.flagctl(t, "restore", "killed")
-	n.await(t, q, func(got answer) bool { return got.Value == true })
-}
-
-func (r *row) shed(t *testing.T, a *app, s *server, n native) {
-	questions := shedQuestions(shedContexts)
-	// Asked before as well, so that what a provider keeps would be seen.
-	if _, err := a.ask(time.Minute, questions[:100]...); err != nil {
-		t.Error(err)
-		return
-	}
-	s.flagctl(t, "shed", "optional", "--percent", "40")
-	defer func() {
-		s.flagctl(t, "shed", "optional", "--percent", "0")
-		n.await(t, shedKey(n, questions), func(got answer) bool { return got.Value == true })
-	}()
-	n.await(t, questions[0], func(answer) bool { return share(questions, n.ask) > 0 })
-	key := shedKey(n, questions)
-	probe := func(got answer) bool { return got.Value == false }
-	if r.generation != "" && r.generation != "v2" {
-		key, probe = questions[0], func(got answer) bool { return got.Reason != "STATIC" && got.Reason != "CACHED" }
-	}
-	if _, err := a.until(20*time.Second, key, false, probe); err != nil {
-		t.Errorf("a shed: %v", err)
-		return
-	}
-	answers, err := a.ask(2*time.Minute, questions...)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	dimmed := 0
-	for _, got := range answers {
-		if got.Value == false {
-			dimmed++
-		}
-	}
-	differ, first := n.compare(questions, answers)
-	r.shedKeys = fmt.Sprintf("%.1f %%, same keys", float64(dimmed)*100/float64(len(answers)))
-	if differ > 0 {
-		r.shedKeys = fmt.Sprintf("%.1f %%, other keys", float64(dimmed)*100/float64(len(answers)))
-		if r.generation == "v2" {
-			t.Errorf("%d of %d keys are shed otherwise than natively; the first: %s", differ, len(questions), first)
-		}
-	}
-	if wanted := len(answers) * 40 / 100; dimmed < wanted*85/100 || dimmed > wanted*115/100 {
-		t.Errorf("%d of %d keys are shed at 40 %%", dimmed, len(answers))
-	}
-}
-
-// shedKey is the first question that is shed natively, or the first of all.
-func shedKey(n native, questions []question) question {
-	for _, q := range questions {
-		if n.ask(q).Value == false {
-			return q
-		}
-	}
-	return questions[0]
-}
-
-func share(questions []question, ask func(question) answer) float64 {
-	shed := 0
-	for _, q := range questions {
-		if ask(q).Value == false {
-			shed++
-		}
-	}
-	return float64(shed) / float64(len(questions))
-}
-
-func (r *row) restart(t *testing.T, a *app, s *server, n native) {
-	q := ask("switched", "string", map[string]any{"targetingKey": "someone"})
-	s.stop()
-	answers, err := a.ask(time.Minute, q)
-	if err != nil {
-		t.Errorf("while the server is away: %v", err)
-	} else if r.meanwhile = "default"; answers[0].Variant == "a" {
-		r.meanwhile = "last value"
-	}
-	s.start(t)
-	s.flagctl(t, "set", "switched", "b")
-	started := time.Now()
-	_, err = a.until(2*time.Minute, q, false, func(got answer) bool { return got.Variant == "b" })
-	if err != nil {
-		t.Errorf("after a restart of the server: %v", err)
-		r.restarted = "no"
-	} else {
-		r.restarted = "yes"
-		t.Logf("followed %s after the server was back", time.Since(started).Round(100*time.Millisecond))
-	}
-	s.flagctl(t, "set", "switched", "a")
-	n.await(t, q, func(got answer) bool { return got.Variant == "a" })
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -101,6 +102,7 @@ type app struct {
 	close   func() error
 	answers chan answer
 	log     *bytes.Buffer
+	late    bool // an answer is still to come, so that the next would be of another question
 }
 
 // launch starts an example; it is ended with the test.
@@ -110,6 +112,9 @@ func launch(t *testing.T, e example, s *server) *app {
 	cmd.Dir = filepath.Join(root, "examples", e.folder)
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.origin, "http://"))
 	cmd.Env = append(os.Environ(), "PLIMSOLL_SERVER="+s.address, "PLIMSOLL_MODE="+e.mode, "PORT="+port)
+	if e.set != ours { // where flagd's providers look for a selector
+		cmd.Env = append(cmd.Env, "FLAGD_SOURCE_SELECTOR="+namespaceOf(e.set))
+	}
 	a := &app{cmd: cmd, answers: make(chan answer, 100), log: new(bytes.Buffer)}
 	cmd.Stderr = a.log
 	in, err := cmd.StdinPipe()
@@ -152,6 +157,9 @@ func launch(t *testing.T, e example, s *server) *app {
 
 // ask puts questions and returns as many answers.
 func (a *app) ask(limit time.Duration, questions ...question) ([]answer, error) {
+	if a.late {
+		return nil, errors.New("the app has not answered what it was asked before")
+	}
 	go func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -173,6 +181,7 @@ func (a *app) ask(limit time.Duration, questions ...question) ([]answer, error) 
 			}
 			out = append(out, got)
 		case <-deadline:
+			a.late = true
 			return out, fmt.Errorf("only %d of %d answers within %s", len(out), len(questions), limit)
 		}
 	}
@@ -195,7 +204,7 @@ func (a *app) until(limit time.Duration, q question, byEvents bool, right func(a
 		} else {
 			<-pause.C
 		}
-		got, err := a.ask(time.Until(end), q)
+		got, err := a.ask(time.Minute, q)
 		if err != nil {
 			return events, err
 		}

@@ -19,7 +19,8 @@ const flags = `{
     "a-string": {"state": "ENABLED", "variants": {"greeting": "Grüße ☀"}, "defaultVariant": "greeting"},
     "an-int": {"state": "ENABLED", "variants": {"many": 123456}, "defaultVariant": "many"},
     "a-float": {"state": "ENABLED", "variants": {"half": 0.5}, "defaultVariant": "half"},
-    "an-object": {"state": "ENABLED", "variants": {"full": {"name": "x", "size": 2.5, "deep": {"list": [1, "two", true]}}}, "defaultVariant": "full"},
+    "an-object": {"state": "ENABLED", "variants": {"full": {"name": "x", "size": 2.5}}, "defaultVariant": "full"},
+    "a-nested-object": {"state": "ENABLED", "variants": {"full": {"name": "x", "deep": {"list": [1, "two", true]}}}, "defaultVariant": "full"},
     "is-disabled": {"state": "DISABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"},
     "rule-plan": {"state": "ENABLED", "variants": {"gold": "g", "other": "o"}, "defaultVariant": "other",
       "targeting": {"if": [{"in": [{"var": "plan"}, ["pro", "team"]]}, "gold", null]}},
@@ -42,6 +43,9 @@ const flags = `{
     "switched": {"state": "ENABLED", "variants": {"a": "a", "b": "b"}, "defaultVariant": "a"}
   }
 }`
+
+// nestedFlag is a flag whose object has another within it.
+const nestedFlag = "a-nested-object"
 
 // question is a line for an example.
 type question struct {
@@ -74,7 +78,7 @@ func plainQuestions() []question {
 	who := map[string]any{"targetingKey": "someone"}
 	return []question{
 		ask("a-bool", "bool", who), ask("a-string", "string", who), ask("an-int", "int", who),
-		ask("a-float", "float", who), ask("an-object", "object", who), ask("is-disabled", "bool", who),
+		ask("a-float", "float", who), ask("an-object", "object", who), ask(nestedFlag, "object", who), ask("is-disabled", "bool", who),
 	}
 }
 

@@ -21,16 +21,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok("ofrep") => ResolverType::Rest,
         _ => ResolverType::Rpc,
     };
-    let mut options = FlagdOptions {
+    let options = FlagdOptions {
         host: host.into(),
         port: port.parse()?,
+        resolver_type,
         deadline_ms: 5000,
+        cache_settings: None, // it is not told of changes, and would hide them for a minute
         ..Default::default()
     };
-    if resolver_type != ResolverType::Rpc {
-        options.cache_settings = None;
-    }
-    options.resolver_type = resolver_type;
     let provider = FlagdProvider::new(options).await?;
     OpenFeature::singleton_mut().await.set_provider(provider).await;
     let client = OpenFeature::singleton().await.create_client();

@@ -3,8 +3,10 @@ package ofrep
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
@@ -33,6 +35,29 @@ func appendAnswer(b []byte, r *flag.Result[string], metadata string) []byte {
 		b = append(append(b, `,"metadata":`...), metadata...)
 	}
 	return append(b, '}')
+}
+
+// limited are the clients, by how their User-Agent begins, that refuse an answer
+// whose reason OpenFeature does not list: Python's provider looks it up in an
+// enumeration, and its app would get the default where the flag is degraded.
+var limited = []string{"python-requests/"}
+
+// isLimited tells whether a request is from such a client. The answer needs no
+// Vary header for it: caches do not keep answers to POST.
+func isLimited(header http.Header) bool {
+	agents := header["User-Agent"]
+	return len(agents) > 0 && slices.ContainsFunc(limited, func(begin string) bool { return strings.HasPrefix(agents[0], begin) })
+}
+
+// listedReason is the reason among those that OpenFeature lists that comes
+// nearest: a shed or an override picks a variant, as a rule does.
+func listedReason(reason flag.Reason) flag.Reason {
+	switch reason {
+	case flag.ReasonDegraded, flag.ReasonOverride:
+		return flag.ReasonTargetingMatch
+	default:
+		return reason
+	}
 }
 
 // appendMetadata appends metadata as a JSON object, its members by name, so that

@@ -52,14 +52,14 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, s *scratch) {
 		unavailable(w, "this server does not have the state yet that the event told of; try again in a second")
 		return
 	}
-	a := answering{list: shown.listed(), set: shown.Flags, ns: shown.Namespace, ctx: h.sets.Context().Merge(ctx, r.Header)}
+	a := answering{list: shown.listed(), set: shown.Flags, ns: shown.Namespace, ctx: h.sets.Context().Merge(ctx, r.Header), limited: isLimited(r.Header)}
 	var tag string
 	if a.list.timed {
 		now := h.sets.Now()
 		a.set = a.set.WithClock(func() time.Time { return now })
 		tag = a.bodyTag(s)
 	} else {
-		tag = shown.entityTag(s.body, a.ctx)
+		tag = shown.entityTag(s.body, a.ctx, a.limited)
 	}
 	head := w.Header()
 	head["Etag"] = []string{tag}
@@ -77,6 +77,8 @@ type answering struct {
 	set  *flag.Set
 	ns   string
 	ctx  map[string]any
+	// limited is set for a client that takes listed reasons only.
+	limited bool
 }
 
 // bodyTag is the tag of the body itself, for which the flags are evaluated once
@@ -104,6 +106,9 @@ func (a *answering) write(w io.Writer, b []byte) []byte {
 			b = append(b, ',')
 		}
 		result := a.set.Raw(e.key, a.ctx)
+		if a.limited {
+			result.Reason = listedReason(result.Reason)
+		}
 		b = e.append(b, &result)
 		if len(b) >= flushFrom {
 			if _, err := w.Write(b); err != nil {

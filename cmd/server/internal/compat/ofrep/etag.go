@@ -84,9 +84,13 @@ func (v version) digest(ns string) [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
-// entityTag is the tag of what a state answers to a context.
-func (f *face) entityTag(scratch []byte, ctx map[string]any) string {
+// entityTag is the tag of what a state answers to a context. What limited clients
+// get may differ, and has a tag of its own.
+func (f *face) entityTag(scratch []byte, ctx map[string]any, limited bool) string {
 	scratch = append(scratch[:0], f.digest[:]...)
+	if limited {
+		scratch = append(scratch, 'l')
+	}
 	return tagOf(sha256.Sum256(appendCanonical(scratch, ctx)))
 }
 

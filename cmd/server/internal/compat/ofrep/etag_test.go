@@ -99,6 +99,31 @@ func TestTagOfSetsThatTellTheTime(t *testing.T) {
 	}
 }
 
+// The same flags in other words are another body, and have another tag, whether
+// it is one of the state or one of the body.
+func TestTagOfLimitedClients(t *testing.T) {
+	b := newBench(t, nil)
+	b.kill("switch", "off")
+	limited := []string{"User-Agent", "python-requests/2.34.2"}
+	check := func(t *testing.T) {
+		t.Helper()
+		usual, own := b.all(user), b.all(user, limited...)
+		tag, ownTag := usual.header.Get("ETag"), own.header.Get("ETag")
+		if usual.body == own.body || tag == ownTag {
+			t.Fatalf("tags %s and %s of\n%s\n%s", tag, ownTag, usual.body, own.body)
+		}
+		if got := b.all(user, append(limited, "If-None-Match", tag)...); got.status != 200 || got.body != own.body {
+			t.Errorf("%d for another client's tag", got.status)
+		}
+		if got := b.all(user, append(limited, "If-None-Match", ownTag)...); got.status != 304 {
+			t.Errorf("%d for its own tag", got.status)
+		}
+	}
+	check(t)
+	b.create("late", `{"state":"ENABLED","variants":{"yes":true,"no":false},"defaultVariant":"no","targeting":{"if":[{">":[{"var":"$flagd.timestamp"},1]},"yes"]}}`)
+	check(t)
+}
+
 // A metadata that is kept from one answer is not served with another one.
 func TestMetadataFollowsTheLevel(t *testing.T) {
 	b := newBench(t, nil)

@@ -110,6 +110,36 @@ func TestEvaluateFlag(t *testing.T) {
 	})
 }
 
+// A client that refuses reasons which OpenFeature does not list gets the nearest
+// that it does; the rest of the answer is everybody's.
+func TestReasonsOfLimitedClients(t *testing.T) {
+	b := newBench(t, nil)
+	b.kill("switch", "off")
+	if _, err := b.store.Shed(t.Context(), store.DefaultNamespace, "optional", 1_000_000, nil, false, store.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	ours := map[string]string{"switch": "OVERRIDE", "count": "DEGRADED", "ratio": "STATIC", "theme": "DEFAULT", "disabled": "DISABLED"}
+	theirs := map[string]string{"switch": "TARGETING_MATCH", "count": "TARGETING_MATCH", "ratio": "STATIC", "theme": "DEFAULT", "disabled": "DISABLED"}
+	for agent, reasons := range map[string]map[string]string{
+		"python-requests/2.34.2": theirs, "curl/8": ours, "a client of python-requests/2": ours,
+	} {
+		list := b.all(user, "User-Agent", agent)
+		for key, reason := range reasons {
+			alone, among, usual := b.one(key, user, "User-Agent", agent).json(t), list.flag(t, key), b.one(key, user).json(t)
+			if alone["reason"] != reason || !reflect.DeepEqual(alone, among) {
+				t.Errorf("%s of %s: %v alone, %v in bulk; want %s", key, agent, alone, among, reason)
+			}
+			if alone["reason"], usual["reason"] = "", ""; !reflect.DeepEqual(alone, usual) {
+				t.Errorf("%s of %s: %v beyond the reason, everybody's is %v", key, agent, alone, usual)
+			}
+		}
+	}
+	metadata, _ := b.one("count", user, "User-Agent", "python-requests/2").json(t)["metadata"].(map[string]any)
+	if metadata["tier"] != "optional" || metadata["level"] != 1.0 || metadata["revision"] == nil {
+		t.Errorf("a shed flag's metadata: %v", metadata)
+	}
+}
+
 // The answers 401, 403, 429 and 500, which carry no more than details.
 func TestGeneralErrors(t *testing.T) {
 	for _, c := range []struct {

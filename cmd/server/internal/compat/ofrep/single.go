@@ -21,6 +21,9 @@ func (h *Handler) single(w http.ResponseWriter, r *http.Request, key string, s *
 		return
 	}
 	result := shown.Flags.Raw(key, h.sets.Context().Merge(ctx, r.Header))
+	if isLimited(r.Header) {
+		result.Reason = listedReason(result.Reason)
+	}
 	metadata := ""
 	if len(result.Metadata) > 0 {
 		metadata = string(appendMetadata(nil, result.Metadata))
