@@ -123,7 +123,8 @@ func publish(t *testing.T, text string, ci bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if was, is := firstDifference(string(committed), text); was != is {
+	if string(committed) != text {
+		was, is := firstDifference(string(committed), text)
 		t.Errorf("docs/interop.md is stale: run make interop and commit it. The first line that differs is\n%s\nand now\n%s", was, is)
 	}
 }
