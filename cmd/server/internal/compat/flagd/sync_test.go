@@ -339,13 +339,20 @@ func TestSyncSelector(t *testing.T) {
 // Streams end when their namespace goes, when the server drains, at their
 // deadline, and are refused where there is no room.
 func TestEndsOfStreams(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) { endsOfStreams(t, p.opts...) })
+	}
+}
+
+func endsOfStreams(t *testing.T, opts ...connect.ClientOption) {
+	t.Helper()
 	w := newWorld(t, effective.Options{MaxStreams: 2})
 	w.namespace(t, "shop")
-	first := w.syncing(t, "shop", connect.WithGRPC())
+	first := w.syncing(t, "shop", opts...)
 	first.next(t)
-	second := w.events(t, connect.WithGRPC())
+	second := w.events(t, opts...)
 	second.next(t)
-	if err := w.syncing(t, "", connect.WithGRPC()).end(t); connect.CodeOf(err) != connect.CodeResourceExhausted {
+	if err := w.syncing(t, "", opts...).end(t); connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("a third stream: %v", err)
 	}
 	if _, err := w.store.DeleteNamespace(context.Background(), "shop", noChange); err != nil {
@@ -357,7 +364,7 @@ func TestEndsOfStreams(t *testing.T) {
 	timed := read(t, func(ctx context.Context) (*connect.ServerStreamForClient[syncv1.SyncFlagsResponse], error) {
 		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		context.AfterFunc(ctx, cancel)
-		return w.sync(connect.WithGRPC()).SyncFlags(ctx, connect.NewRequest(&syncv1.SyncFlagsRequest{}))
+		return w.sync(opts...).SyncFlags(ctx, connect.NewRequest(&syncv1.SyncFlagsRequest{}))
 	})
 	if err := timed.end(t); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 		t.Errorf("past its deadline: %v", err)
@@ -366,7 +373,7 @@ func TestEndsOfStreams(t *testing.T) {
 	if err := second.end(t); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("when the server drains: %v", err)
 	}
-	if err := w.syncing(t, "", connect.WithGRPC()).end(t); connect.CodeOf(err) != connect.CodeUnavailable {
+	if err := w.syncing(t, "", opts...).end(t); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("a stream while the server drains: %v", err)
 	}
 }
@@ -380,7 +387,7 @@ func TestTimeoutHeader(t *testing.T) {
 		if text == "" {
 			r.Header = http.Header{}
 		}
-		ctx, cancel, err := withTimeoutHeader(r)
+		ctx, cancel, err := withGRPCTimeout(r)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
@@ -392,7 +399,7 @@ func TestTimeoutHeader(t *testing.T) {
 		cancel()
 	}
 	for _, text := range []string{"S", "10", "10X", "-1S", "999999999S", "1.5S"} {
-		_, _, err := withTimeoutHeader(&http.Request{Header: http.Header{"Grpc-Timeout": {text}}})
+		_, _, err := withGRPCTimeout(&http.Request{Header: http.Header{"Grpc-Timeout": {text}}})
 		if rpc := new(connect.Error); !errors.As(err, &rpc) || rpc.Code() != connect.CodeInvalidArgument {
 			t.Errorf("%q: %v", text, err)
 		}
