@@ -105,6 +105,7 @@ type Set struct {
 	clock  func() time.Time
 	draw   func() uint32
 	counts *Counts // nil: nothing is counted
+	budget *budget // nil: each evaluation has its own bound alone
 }
 
 // served is a flag as a set serves it.
