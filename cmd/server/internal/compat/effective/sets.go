@@ -46,6 +46,9 @@ type Options struct {
 	// Evaluated, if set, is told every few seconds, and at the end, what was
 	// evaluated of a namespace by its states.
 	Evaluated func(namespace string, counts []flag.Count)
+	// Turns is how many requests evaluate whole sets at once; default two for each
+	// core.
+	Turns int
 	// Now is the clock, of rules as well; default time.Now.
 	Now func() time.Time
 }
@@ -66,6 +69,7 @@ type Sets struct {
 	mu      sync.RWMutex
 	entries map[string]*entry
 
+	turns    chan struct{} // holds one token for each that is taken
 	streams  atomic.Int64
 	max      int64
 	draining chan struct{}
@@ -91,6 +95,10 @@ func New(s *store.Store, opts Options) *Sets {
 	if sets.max == 0 {
 		sets.max = defaultStreams
 	}
+	if opts.Turns == 0 {
+		opts.Turns = defaultTurns()
+	}
+	sets.turns = make(chan struct{}, opts.Turns)
 	ctx, cancel := context.WithCancel(context.Background())
 	sets.stop = cancel
 	go func() {

@@ -79,9 +79,9 @@ func TestEvaluateFlag(t *testing.T) {
 			}
 		})
 	}
-	t.Run("400: a body that is too large: GENERAL", func(t *testing.T) {
-		got := b.one("switch", `{"context":{"a":"`+strings.Repeat("x", maxBody)+`"}}`)
-		if got.status != 400 || !strings.Contains(got.body, `"errorCode":"GENERAL"`) {
+	t.Run("413: a body that is too large: GENERAL", func(t *testing.T) {
+		got := b.one("switch", `{"context":{"a":"`+strings.Repeat("x", 10*maxBody)+`"}}`)
+		if got.status != 413 || !strings.Contains(got.body, `"errorCode":"GENERAL"`) {
 			t.Errorf("%d %s", got.status, got.body)
 		}
 		if got := b.one("ratio", `{}`); got.status != 200 {
@@ -132,14 +132,18 @@ func TestGeneralErrors(t *testing.T) {
 			}
 		})
 	}
-	b := newBench(t, func(o *Options, _ *effective.Options) { o.MaxRequests = 1 })
+	b := newBench(t, func(o *Options, _ *effective.Options) { o.MaxRequests, o.MaxEvaluations = 1, 1 })
 	t.Run("429: when too many evaluations are under way", func(t *testing.T) {
-		b.handler.requests.Add(1)
-		got := b.all(`{}`)
-		if got.status != 429 || got.header.Get("Retry-After") != "1" || got.json(t)["errorDetails"] == "" {
-			t.Errorf("%d %v %s", got.status, got.header, got.body)
+		for _, l := range []*limit{&b.handler.requests, &b.handler.evaluations} {
+			if !l.enter() {
+				t.Fatal("there is no place")
+			}
+			got := b.one("ratio", `{}`)
+			if got.status != 429 || got.header.Get("Retry-After") != "1" || got.json(t)["errorDetails"] == "" {
+				t.Errorf("%d %v %s", got.status, got.header, got.body)
+			}
+			l.leave()
 		}
-		b.handler.requests.Add(-1)
 		if got := b.all(`{}`); got.status != 200 {
 			t.Errorf("and then %d %s", got.status, got.body)
 		}
@@ -227,7 +231,8 @@ func TestLargeBulk(t *testing.T) {
 		t.Errorf("%d flags", len(list))
 	}
 	wellFormed(t, got.body)
-	if b.handler.release(&scratch{out: make([]byte, maxKept+1)}); cap(b.handler.scratch.Get().(*scratch).out) > maxKept {
+	large := make([]byte, maxKept+1)
+	if release(&b.handler.outs, &large); cap(*b.handler.outs.Get().(*[]byte)) > maxKept {
 		t.Error("a large buffer is kept")
 	}
 }

@@ -13,6 +13,9 @@ import (
 // maxBody bounds a request, which is little more than one context, in bytes.
 const maxBody = 1 << 20
 
+// maxDrained is how much of a larger request is taken in before it is refused.
+const maxDrained = 16 << 20
+
 // The error codes of the protocol that requests can earn; those of evaluations
 // come from the evaluator.
 const (
@@ -25,6 +28,15 @@ const (
 // answers that carry only details: 401, 403, 429 and 500.
 type problem struct {
 	code, details string
+	// status is that of the answer; 0 is 400.
+	status int
+}
+
+func (p *problem) statusCode() int {
+	if p.status == 0 {
+		return http.StatusBadRequest
+	}
+	return p.status
 }
 
 // fail answers with a problem in general; key is only named where it is known.
@@ -56,9 +68,11 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 	buf, err := readAll(r.Body, buf[:0])
 	switch {
 	case len(buf) > maxBody:
-		return nil, buf, &problem{codeGeneral, fmt.Sprintf("the request is larger than %d bytes", maxBody)}
+		// A client that is still writing would not see the answer.
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
+		return nil, buf, &problem{codeGeneral, fmt.Sprintf("the request is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge}
 	case err != nil:
-		return nil, buf, &problem{codeGeneral, "the request could not be read: " + err.Error()}
+		return nil, buf, &problem{code: codeGeneral, details: "the request could not be read: " + err.Error()}
 	case len(buf) == 0:
 		return map[string]any{}, buf, nil
 	}
@@ -76,7 +90,7 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 	}
 	if key, ok := ctx[targetingKey]; ok && key != nil {
 		if _, text := key.(string); !text {
-			return nil, buf, &problem{codeInvalidContext, "context.targetingKey must be a string"}
+			return nil, buf, &problem{code: codeInvalidContext, details: "context.targetingKey must be a string"}
 		}
 	}
 	return ctx, buf, nil
@@ -94,7 +108,7 @@ func checkContentType(declared string) *problem {
 	if err == nil && (kind == contentJSON || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
 		return nil
 	}
-	return &problem{codeParse, fmt.Sprintf("the body is %q; %s is wanted", declared, contentJSON)}
+	return &problem{code: codeParse, details: fmt.Sprintf("the body is %q; %s is wanted", declared, contentJSON)}
 }
 
 // explain tells a body that is no JSON from one that means nothing.
@@ -105,9 +119,9 @@ func explain(err error) *problem {
 		if wrong.Field != "" {
 			what = wrong.Field
 		}
-		return &problem{codeInvalidContext, fmt.Sprintf("%s must be an object, not %s", what, wrong.Value)}
+		return &problem{code: codeInvalidContext, details: fmt.Sprintf("%s must be an object, not %s", what, wrong.Value)}
 	}
-	return &problem{codeParse, "the body is no JSON: " + err.Error()}
+	return &problem{code: codeParse, details: "the body is no JSON: " + err.Error()}
 }
 
 // readAll is io.ReadAll into a buffer that is there already. It stops soon after
