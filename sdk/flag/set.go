@@ -88,6 +88,7 @@ type Set struct {
 	dependents  table[table[struct{}]] // by rule or guard: who refers to it
 	overrides   table[pinned]
 	guards      table[OpenGuard]
+	removed     []removedFlag // the newest, oldest first
 
 	view     *view
 	settings Settings

@@ -124,7 +124,9 @@ func (c *changes) between(from, to *effective.State) ([]*message, error) {
 	return list, nil
 }
 
-// tell makes the events between two sets; none where every flag serves the same.
+// tell makes the events between two sets; none where every flag serves the same,
+// and has all the time. What changed and changed back is told: in between a client
+// may have asked, and kept the answer.
 func tell(from, to *flag.Set) ([]*message, error) {
 	var list []*message
 	flags, size := make(map[string]*structpb.Value), 0
@@ -138,7 +140,7 @@ func tell(from, to *flag.Set) ([]*message, error) {
 		list, flags, size = append(list, m), make(map[string]*structpb.Value), 0
 		return err
 	}
-	for _, key := range to.ChangedKeys(from) {
+	for _, key := range to.TouchedKeys(from) {
 		flags[key] = change(from, to, key)
 		if size += len(key); size > maxEventKeys {
 			if err := flush(); err != nil {

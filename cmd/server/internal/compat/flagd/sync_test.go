@@ -293,6 +293,53 @@ func TestAChangeOfManyFlagsComesInSeveralEvents(t *testing.T) {
 	}
 }
 
+// A client that keeps STATIC answers must be told of a flag that has changed and
+// changed back while its stream was behind: it may have asked in between.
+func TestAChangeAndItsReversalAreTold(t *testing.T) {
+	w := newWorld(t, effective.Options{})
+	f := New(w.sets)
+	w.apply(t, "default", shedable)
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	sending, release := make(chan *message), make(chan struct{})
+	work.Go(func() {
+		_ = f.eventStream(ctx, func(m *message) error {
+			select {
+			case sending <- m:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	<-sending // that it is ready; it is stuck from here on
+	set := func(variant string) {
+		w.apply(t, "default", `{"flags": {"g": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "`+variant+`"}}}`)
+		if state, err := w.sets.Newest("default"); err != nil || state.Flags.Bool("g", true, nil).Variant != variant {
+			t.Fatalf("%v", err)
+		}
+	}
+	set("off")
+	set("on")
+	release <- struct{}{}
+	select {
+	case m := <-sending:
+		event := m.msg.(*evaluationv2.EventStreamResponse)
+		if got := fmt.Sprint(event.GetData().AsMap()); event.GetType() != eventChange || got != "map[flags:map[g:map[type:update]]]" {
+			t.Errorf("%s %s", event.GetType(), got)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is told")
+	}
+}
+
 func TestSyncSelector(t *testing.T) {
 	w := newWorld(t, effective.Options{})
 	w.namespace(t, "shop", "flags/shop.json")
