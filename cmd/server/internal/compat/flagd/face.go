@@ -30,14 +30,10 @@ const maxRequest = 1 << 20
 var Services = []string{evaluationv1connect.ServiceName, evaluationv2connect.ServiceName, syncv1connect.FlagSyncServiceName}
 
 // Face serves flagd's protocols. It is safe for concurrent use.
-type Face struct {
-	sets      *effective.Sets
-	documents documents
-	changes   changes
-}
+type Face struct{ sets *effective.Sets }
 
 // New makes a face over the sets of all namespaces.
-func New(sets *effective.Sets) *Face { return &Face{sets: sets} }
+func New(sets *effective.Sets) *Face { return &Face{sets} }
 
 // Mount adds the routes to mux, over gRPC, gRPC-Web and Connect.
 func (f *Face) Mount(mux *http.ServeMux, opts ...connect.HandlerOption) {

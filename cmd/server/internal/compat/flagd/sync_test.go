@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -263,6 +266,46 @@ func TestEvents(t *testing.T) {
 			}
 			expect("configuration_change", "map[flags:map[h:map[type:delete]]]")
 		})
+	}
+}
+
+// What is encoded for streams goes with the state that it is of: neither a
+// namespace that is gone nor one that changes often leaves anything behind.
+func TestNothingEncodedOutlivesItsState(t *testing.T) {
+	w := newWorld(t, effective.Options{})
+	w.namespace(t, "gone")
+	sent := func() (list []weak.Pointer[message]) {
+		var before *effective.State
+		for i := range 3 {
+			w.apply(t, "gone", fmt.Sprintf(`{"flags": {"f": {"state": "ENABLED", "variants": {"v": %d}, "defaultVariant": "v"}}}`, i))
+			state, err := w.sets.Newest("gone")
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := New(w.sets).encoded(state.Document())
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, weak.Make(m))
+			if before != nil {
+				if _, err := between(before, state); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before = state
+		}
+		return list
+	}()
+	if _, err := w.store.DeleteFlag(t.Context(), "gone", "f", 0, noChange); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.DeleteNamespace(t.Context(), "gone", noChange); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); slices.ContainsFunc(sent, func(p weak.Pointer[message]) bool { return p.Value() != nil }); runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("a message stays in memory")
+		}
 	}
 }
 
