@@ -23,6 +23,9 @@ const (
 	catchUpWait = time.Second
 	// clockError is how far the clocks of two servers may be apart.
 	clockError = 2 * time.Second
+	// surelyHere is after how long a state that another server told of is taken to
+	// be here, where only its time is known.
+	surelyHere = 5 * time.Second
 	// inactivity is after how long in the background a page should close its
 	// stream, in seconds.
 	inactivity = 120
@@ -165,49 +168,71 @@ func appendStreams(b []byte, ns string) []byte {
 // led to this request. It is shown though it may be an automatic move that others
 // have to wait for: this client knows of it. Nil: there is none yet.
 func (h *Handler) catchUp(r *http.Request, shown *face) (*face, error) {
-	reached, err := reaching(r.URL.Query())
-	if err != nil || reached(shown) {
+	wanted, err := h.wanted(r.URL.Query())
+	if err != nil || wanted.by(shown) {
 		return shown, err
 	}
 	if !h.waiting.enter() {
 		return nil, api.TooMany("requests that wait for a newer state", time.Second)
 	}
 	defer h.waiting.leave()
-	ctx, cancel := context.WithTimeout(r.Context(), catchUpWait)
+	newest, reached, err := h.await(r.Context(), shown.Namespace, wanted.by)
+	if err != nil || reached || wanted.vague {
+		return newest, err
+	}
+	return nil, nil
+}
+
+// await waits a second for a state.
+func (h *Handler) await(ctx context.Context, ns string, reached func(*face) bool) (newest *face, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpWait)
 	defer cancel()
 	for {
-		state, over, err := h.sets.FollowNewest(shown.Namespace)
+		state, over, err := h.sets.FollowNewest(ns)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if newest := h.faces.of(state); reached(newest) {
-			return newest, nil
+		if newest = faceOf(state); reached(newest) {
+			return newest, true, nil
 		}
 		select {
 		case <-over:
 		case <-ctx.Done():
-			return nil, nil
+			return newest, false, nil
 		case <-h.sets.Draining():
-			return nil, nil
+			return newest, false, nil
 		}
 	}
 }
 
-// reaching tells when a state is as new as a refetch wants it. The version says it
-// exactly; a time alone, only as far as clocks agree.
-func reaching(query url.Values) (func(*face) bool, error) {
-	if wanted, ok := parseVersion(query.Get(queryEtag)); ok {
-		return func(f *face) bool { return f.version.reaches(wanted) }, nil
+// wanted is how new a state a refetch wants.
+type wanted struct {
+	by func(*face) bool
+	// vague is true of a time that has come, of which nothing can be said for
+	// certain: each server has its own for a state.
+	vague bool
+}
+
+// wanted is what a refetch says. The version says it exactly; a time without one
+// that we know, only as far as clocks agree.
+func (h *Handler) wanted(query url.Values) (wanted, error) {
+	if v, ok := parseVersion(query.Get(queryEtag)); ok {
+		return wanted{by: func(f *face) bool { return f.version.reaches(v) }}, nil
 	}
 	text := query.Get(queryModified)
-	if text == "" || query.Get(queryEtag) != "" {
-		return func(*face) bool { return true }, nil
+	if text == "" {
+		return wanted{by: func(*face) bool { return true }}, nil
 	}
 	at, err := parseTime(text)
 	if err != nil {
-		return nil, err
+		return wanted{}, err
 	}
-	return func(f *face) bool { return !f.Since.Add(clockError).Before(at) }, nil
+	now := h.sets.Now()
+	long := at.Before(now.Add(-surelyHere))
+	return wanted{
+		by:    func(f *face) bool { return long || !f.Since.Add(clockError).Before(at) },
+		vague: !at.After(now.Add(clockError)),
+	}, nil
 }
 
 // parseTime reads a time in seconds since 1970 or as ISO 8601 has it.

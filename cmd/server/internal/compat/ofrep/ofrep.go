@@ -61,7 +61,6 @@ type Options struct {
 type Handler struct {
 	opts   Options
 	sets   *effective.Sets
-	faces  faces
 	cors   cors
 	bodies sync.Pool // of *[]byte
 	outs   sync.Pool // of *[]byte
@@ -100,7 +99,7 @@ func New(opts Options) *Handler {
 		opts.Spread = 5 * time.Second
 	}
 	h := &Handler{
-		opts: opts, sets: opts.Sets, faces: faces{by: make(map[string]*face)}, cors: newCORS(opts.Origins, opts.Sets.Context().FromHeader),
+		opts: opts, sets: opts.Sets, cors: newCORS(opts.Origins, opts.Sets.Context().FromHeader),
 		bodies: sync.Pool{New: func() any { return new([]byte) }},
 		outs:   sync.Pool{New: func() any { b := make([]byte, 0, flushFrom+4096); return &b }},
 	}
@@ -196,10 +195,9 @@ func (h *Handler) face(r *http.Request) (*face, error) {
 	}
 	state, err := h.sets.Paced(ns)
 	if err != nil {
-		h.faces.drop(ns)
 		return nil, err
 	}
-	return h.faces.of(state), nil
+	return faceOf(state), nil
 }
 
 // refuse answers a request whose namespace cannot be served.
