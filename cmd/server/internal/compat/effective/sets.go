@@ -147,7 +147,7 @@ func (s *Sets) follow(ns string, of func(*entry) *line) (*State, <-chan struct{}
 	if e == nil || !e.fresh(now) {
 		var err error
 		if e, err = s.refresh(ns, now); err != nil {
-			return nil, nil, api.Error(err)
+			return nil, nil, discreet(err)
 		}
 	}
 	p := of(e).at.Load()
@@ -155,6 +155,16 @@ func (s *Sets) follow(ns string, of func(*entry) *line) (*State, <-chan struct{}
 		return nil, nil, api.Error(&store.NotFoundError{Kind: "namespace", Name: ns})
 	}
 	return p.state, p.over, nil
+}
+
+// discreet is an error as those are told who may not know which other namespaces
+// there are.
+func discreet(err error) error {
+	var gone *store.NotFoundError
+	if errors.As(err, &gone) {
+		err = &store.NotFoundError{Kind: gone.Kind, Name: gone.Name}
+	}
+	return api.Error(err)
 }
 
 // Namespace is the namespace of a request whose message names one, or a

@@ -126,9 +126,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	key, one := strings.CutPrefix(path, routeFlag)
 	switch {
-	case one && key != "":
+	case one:
 		h.evaluating(w, r, key, func(q *question) { h.single(w, r, key, q) })
-	case path == routeFlags, path == routeFlag:
+	case path == routeFlags:
 		h.evaluating(w, r, "", func(q *question) { h.bulk(w, r, q) })
 	case path == routeEvents:
 		if allowed(w, r, http.MethodGet) {

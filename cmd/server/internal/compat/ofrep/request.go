@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 )
 
@@ -65,6 +66,9 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 	if p := checkContentType(r.Header.Get("Content-Type")); p != nil {
 		return nil, buf, p
 	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, buf, &problem{codeParse, fmt.Sprintf("the body is encoded as %q; it is wanted as it is", encoding), http.StatusUnsupportedMediaType}
+	}
 	buf, err := readAll(r.Body, buf[:0])
 	switch {
 	case len(buf) > maxBody:
@@ -78,14 +82,9 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 	}
 	ctx, ok := quickContext(buf)
 	if !ok {
-		var request struct {
-			Context map[string]any `json:"context"`
-		}
-		if err := json.Unmarshal(buf, &request); err != nil {
-			return nil, buf, explain(err)
-		}
-		if ctx = request.Context; ctx == nil {
-			ctx = map[string]any{}
+		var wrong *problem
+		if ctx, wrong = slowContext(buf); wrong != nil {
+			return nil, buf, wrong
 		}
 	}
 	if key, ok := ctx[targetingKey]; ok && key != nil {
@@ -94,6 +93,25 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 		}
 	}
 	return ctx, buf, nil
+}
+
+// slowContext reads the context of any body. Of two members of a name the last
+// counts, in the body as in the context; names are told apart by case.
+func slowContext(body []byte) (map[string]any, *problem) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return nil, explain("the body", err)
+	}
+	ctx := map[string]any{}
+	if text, ok := members["context"]; ok {
+		if err := json.Unmarshal(text, &ctx); err != nil {
+			return nil, explain("context", err)
+		}
+		if ctx == nil { // null
+			ctx = map[string]any{}
+		}
+	}
+	return ctx, nil
 }
 
 const targetingKey = "targetingKey"
@@ -112,16 +130,16 @@ func checkContentType(declared string) *problem {
 }
 
 // explain tells a body that is no JSON from one that means nothing.
-func explain(err error) *problem {
+func explain(what string, err error) *problem {
 	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		what := "the body"
-		if wrong.Field != "" {
-			what = wrong.Field
-		}
+	switch {
+	case !errors.As(err, &wrong):
+		return &problem{code: codeParse, details: "the body is no JSON: " + err.Error()}
+	case strings.HasPrefix(wrong.Value, "number ") && wrong.Type.Kind() == reflect.Float64:
+		return &problem{code: codeInvalidContext, details: fmt.Sprintf("%s has the %s, which no double holds", what, wrong.Value)}
+	default:
 		return &problem{code: codeInvalidContext, details: fmt.Sprintf("%s must be an object, not %s", what, wrong.Value)}
 	}
-	return &problem{code: codeParse, details: "the body is no JSON: " + err.Error()}
 }
 
 // readAll is io.ReadAll into a buffer that is there already. It stops soon after
