@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -266,6 +269,46 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// What is encoded for streams goes with the state that it is of: neither a
+// namespace that is gone nor one that changes often leaves anything behind.
+func TestNothingEncodedOutlivesItsState(t *testing.T) {
+	w := newWorld(t, effective.Options{})
+	w.namespace(t, "gone")
+	sent := func() (list []weak.Pointer[message]) {
+		var before *effective.State
+		for i := range 3 {
+			w.apply(t, "gone", fmt.Sprintf(`{"flags": {"f": {"state": "ENABLED", "variants": {"v": %d}, "defaultVariant": "v"}}}`, i))
+			state, err := w.sets.Newest("gone")
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := New(w.sets).encoded(state.Document())
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, weak.Make(m))
+			if before != nil {
+				if _, err := between(before, state); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before = state
+		}
+		return list
+	}()
+	if _, err := w.store.DeleteFlag(t.Context(), "gone", "f", 0, noChange); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.DeleteNamespace(t.Context(), "gone", noChange); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); slices.ContainsFunc(sent, func(p weak.Pointer[message]) bool { return p.Value() != nil }); runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("a message stays in memory")
+		}
+	}
+}
+
 // A change of very many flags comes in several events, none of which is too
 // large for a gRPC client.
 func TestAChangeOfManyFlagsComesInSeveralEvents(t *testing.T) {
@@ -290,6 +333,53 @@ func TestAChangeOfManyFlagsComesInSeveralEvents(t *testing.T) {
 	}
 	if named != 3000 || len(list) < 2 {
 		t.Errorf("%d events name %d flags", len(list), named)
+	}
+}
+
+// A client that keeps STATIC answers must be told of a flag that has changed and
+// changed back while its stream was behind: it may have asked in between.
+func TestAChangeAndItsReversalAreTold(t *testing.T) {
+	w := newWorld(t, effective.Options{})
+	f := New(w.sets)
+	w.apply(t, "default", shedable)
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	sending, release := make(chan *message), make(chan struct{})
+	work.Go(func() {
+		_ = f.eventStream(ctx, func(m *message) error {
+			select {
+			case sending <- m:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	<-sending // that it is ready; it is stuck from here on
+	set := func(variant string) {
+		w.apply(t, "default", `{"flags": {"g": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "`+variant+`"}}}`)
+		if state, err := w.sets.Newest("default"); err != nil || state.Flags.Bool("g", true, nil).Variant != variant {
+			t.Fatalf("%v", err)
+		}
+	}
+	set("off")
+	set("on")
+	release <- struct{}{}
+	select {
+	case m := <-sending:
+		event := m.msg.(*evaluationv2.EventStreamResponse)
+		if got := fmt.Sprint(event.GetData().AsMap()); event.GetType() != eventChange || got != "map[flags:map[g:map[type:update]]]" {
+			t.Errorf("%s %s", event.GetType(), got)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is told")
 	}
 }
 
@@ -345,13 +435,20 @@ func TestSyncSelector(t *testing.T) {
 // Streams end when their namespace goes, when the server drains, at their
 // deadline, and are refused where there is no room.
 func TestEndsOfStreams(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) { endsOfStreams(t, p.opts...) })
+	}
+}
+
+func endsOfStreams(t *testing.T, opts ...connect.ClientOption) {
+	t.Helper()
 	w := newWorld(t, effective.Options{MaxStreams: 2})
 	w.namespace(t, "shop")
-	first := w.syncing(t, "shop", connect.WithGRPC())
+	first := w.syncing(t, "shop", opts...)
 	first.next(t)
-	second := w.events(t, connect.WithGRPC())
+	second := w.events(t, opts...)
 	second.next(t)
-	if err := w.syncing(t, "", connect.WithGRPC()).end(t); connect.CodeOf(err) != connect.CodeResourceExhausted {
+	if err := w.syncing(t, "", opts...).end(t); connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("a third stream: %v", err)
 	}
 	if _, err := w.store.DeleteNamespace(context.Background(), "shop", noChange); err != nil {
@@ -363,7 +460,7 @@ func TestEndsOfStreams(t *testing.T) {
 	timed := read(t, func(ctx context.Context) (*connect.ServerStreamForClient[syncv1.SyncFlagsResponse], error) {
 		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		context.AfterFunc(ctx, cancel)
-		return w.sync(connect.WithGRPC()).SyncFlags(ctx, connect.NewRequest(&syncv1.SyncFlagsRequest{}))
+		return w.sync(opts...).SyncFlags(ctx, connect.NewRequest(&syncv1.SyncFlagsRequest{}))
 	})
 	if err := timed.end(t); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 		t.Errorf("past its deadline: %v", err)
@@ -372,7 +469,7 @@ func TestEndsOfStreams(t *testing.T) {
 	if err := second.end(t); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("when the server drains: %v", err)
 	}
-	if err := w.syncing(t, "", connect.WithGRPC()).end(t); connect.CodeOf(err) != connect.CodeUnavailable {
+	if err := w.syncing(t, "", opts...).end(t); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("a stream while the server drains: %v", err)
 	}
 }
@@ -386,7 +483,7 @@ func TestTimeoutHeader(t *testing.T) {
 		if text == "" {
 			r.Header = http.Header{}
 		}
-		ctx, cancel, err := withTimeoutHeader(r)
+		ctx, cancel, err := withGRPCTimeout(r)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
@@ -398,7 +495,7 @@ func TestTimeoutHeader(t *testing.T) {
 		cancel()
 	}
 	for _, text := range []string{"S", "10", "10X", "-1S", "999999999S", "1.5S"} {
-		_, _, err := withTimeoutHeader(&http.Request{Header: http.Header{"Grpc-Timeout": {text}}})
+		_, _, err := withGRPCTimeout(&http.Request{Header: http.Header{"Grpc-Timeout": {text}}})
 		if rpc := new(connect.Error); !errors.As(err, &rpc) || rpc.Code() != connect.CodeInvalidArgument {
 			t.Errorf("%q: %v", text, err)
 		}
