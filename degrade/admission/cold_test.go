@@ -94,7 +94,7 @@ func TestBurstsInCalm(t *testing.T) {
 					// Where durations differ much, a probe may fall into a burst.
 					most := max(0.001, (jitter-.3)/15)
 					if share := s.ref[1] / s.off[1]; share > most {
-						t.Errorf("bursts of %d ±%g every %gs, seed %d: %.1f %% refused, the limit is %.0f and the service time %.4fs", size, jitter, every, seed, 100*share, s.l.limit, s.l.service)
+						t.Errorf("bursts of %d ±%g every %gs, seed %d: %.1f %% refused, the limit is %.0f and the service time %.4fs", size, jitter, every, seed, 100*share, s.l.limit, s.l.proof.service)
 					}
 				}
 			}

@@ -14,7 +14,7 @@ func TestWhatFailsAtOnceIsNoEvidence(t *testing.T) {
 		c := newController(t)
 		e := newEdge(t, c)
 		run := func(took time.Duration, failed, detach bool) (evidence float64) {
-			before := c.law.count
+			before := c.law.proof.count[2]
 			_, pass, err := e.Enter(t.Context(), Call{})
 			if err != nil {
 				t.Fatal(err)
@@ -25,7 +25,7 @@ func TestWhatFailsAtOnceIsNoEvidence(t *testing.T) {
 				time.Sleep(time.Hour)
 			}
 			pass.Done(failed)
-			return c.law.count - before
+			return c.law.proof.count[2] - before
 		}
 		for i, step := range []struct {
 			took           time.Duration

@@ -169,14 +169,14 @@ func TestWhoHangsUpIsNoEvidence(t *testing.T) {
 		for range 20 {
 			ask(time.Second)
 		}
-		before := c.law.count
+		before := c.law.proof.count[2]
 		for range 200 {
 			ask(time.Millisecond)
 		}
-		if c.law.count != before {
-			t.Errorf("%g of them are evidence", c.law.count-before)
+		if c.law.proof.count[2] != before {
+			t.Errorf("%g of them are evidence", c.law.proof.count[2]-before)
 		}
-		if s := c.law.service; s < 0.09 || s > 0.11 {
+		if s := c.law.proof.service; s < 0.09 || s > 0.11 {
 			t.Errorf("the service time is %gs", s)
 		}
 	})
@@ -257,7 +257,10 @@ func TestStoppedController(t *testing.T) {
 // Every one is decided about, each at the same small cost.
 func TestHundredThousandWait(t *testing.T) {
 	l := newLaw(4, 0)
-	l.limit, l.kneeSat, l.batchLimit, l.mean, l.service, l.area, l.count = 30_000, 15_000, 30_000, 1, 1, 16, 16
+	l.limit, l.kneeSat, l.batchLimit, l.mean, l.proof.service = 30_000, 15_000, 30_000, 1, 1
+	for t := range 4 {
+		l.proof.area[t], l.proof.count[t] = 16, 16
+	}
 	const runs, waits, late = 30_000, 90_000, 20_000
 	var slots []*slot
 	states := map[slotState]int{}
