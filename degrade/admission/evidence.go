@@ -16,12 +16,23 @@ type evidence struct {
 
 // A batch of evidence.
 type batch struct {
-	area     float64
-	expected float64 // what area would be at the service times known
+	area     [maxTiers]float64
+	expected [maxTiers]float64 // what area would be at the service times known
+	counts   [maxTiers]float64
 	count    float64
-	of       [maxTiers]bool // tiers that have a part in it
-	unknown  float64        // completions while none was known
-	start    float64        // law.cleanTime at its beginning
+	unknown  float64 // completions while none was known
+	start    float64 // law.cleanTime at its beginning
+}
+
+// jumped is how many times as long as expected the requests of a batch took, in all
+// and of one tier.
+func (b *batch) jumped(tier int) (all, own float64) {
+	var area, expected float64
+	for t := range b.area {
+		area += b.area[t]
+		expected += b.expected[t]
+	}
+	return area / expected, b.area[tier] / b.expected[tier]
 }
 
 // grow adds a stretch of d seconds in which these requests ran.
@@ -29,7 +40,7 @@ func (e *evidence) grow(ns *[maxTiers]int, d float64) {
 	for t, n := range ns {
 		if n > 0 {
 			e.area[t] += float64(n) * d
-			e.batch.area += float64(n) * d
+			e.batch.area[t] += float64(n) * d
 		}
 	}
 }
@@ -75,16 +86,16 @@ func (l *law) learn(now float64, tier int) {
 	e.fresh++
 	b := &e.batch
 	b.count++
-	b.of[tier] = true
+	b.counts[tier]++
 	switch {
 	case e.known[tier] > 0:
-		b.expected += e.known[tier]
+		b.expected[tier] += e.known[tier]
 	case e.service > 0:
-		b.expected += e.service
+		b.expected[tier] += e.service
 	default:
 		b.unknown++
 		area, count := e.all()
-		b.expected += area / count
+		b.expected[tier] += area / count
 	}
 	if most := max(64, 4*float64(l.clean)); e.count[tier] > most {
 		e.area[tier] *= most / e.count[tier]
@@ -103,12 +114,11 @@ func (l *law) learn(now float64, tier int) {
 func (l *law) conclude(now float64) {
 	e := &l.proof
 	b := &e.batch
-	rho := b.area / b.expected
-	if rho > 2 && 2*b.unknown < b.count && e.service > 0 {
+	if all, _ := b.jumped(0); all > 2 && 2*b.unknown < b.count && e.service > 0 {
 		for t := range e.known {
-			if e.known[t] > 0 && b.of[t] {
+			if _, own := b.jumped(t); own > 1.5 && e.known[t] > 0 && b.counts[t] >= leastEvidence {
 				e.count[t] = min(e.count[t], 16)
-				e.area[t] = e.known[t] * rho * e.count[t]
+				e.area[t] = e.known[t] * own * e.count[t]
 			}
 		}
 		e.fresh = 0
@@ -136,5 +146,5 @@ func (l *law) conclude(now float64) {
 func (l *law) forget(s *slot) {
 	e := &l.proof
 	e.area[s.tier] = max(e.area[s.tier]-(l.cleanTime-s.clean0), e.area[s.tier]/2)
-	e.batch.area = max(e.batch.area-(l.cleanTime-max(s.clean0, e.batch.start)), 0)
+	e.batch.area[s.tier] = max(e.batch.area[s.tier]-(l.cleanTime-max(s.clean0, e.batch.start)), 0)
 }
