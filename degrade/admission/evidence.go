@@ -64,6 +64,15 @@ func (e *evidence) of(tier int) (mean, count float64) {
 	return area / count, count
 }
 
+// slowest is the service time of the slowest tier.
+func (l *law) slowest() float64 {
+	most := l.mean
+	for _, known := range l.proof.known {
+		most = max(most, known)
+	}
+	return most
+}
+
 // serviceOf is the service time to count for a request that took so long.
 func (l *law) serviceOf(tier int, took float64) float64 {
 	if l.proof.service == 0 {

@@ -131,7 +131,7 @@ func (l *law) tick(now, t float64) {
 	probed := l.probe.on || w.probed
 	if !probed && known {
 		l.age += t
-		l.knee += max(l.gain(t, kneeMemory), t/l.age) * (busy - l.knee)
+		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy - l.knee)
 		share := cleanShare
 		if l.proof.fresh < fewEvidence {
 			share = cleanYoung
@@ -143,7 +143,7 @@ func (l *law) tick(now, t float64) {
 		case l.kneeSat == 0:
 			l.kneeSat = min(busy, float64(w.peak))
 		case !probed && !l.lift.on:
-			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
+			l.kneeSat += min(1, t/(kneeMemory*l.slowest())) * (busy - l.kneeSat)
 			l.grow(t)
 		}
 		l.steer(now)
