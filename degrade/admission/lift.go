@@ -14,44 +14,8 @@ type lift struct {
 	from float64 // when it began
 	// base are saturated windows before it, high those of it.
 	base, high stretch
-	took       took
 	// trust is by how much the service time is more than the evidence says.
 	trust float64
-}
-
-// took sums how long requests took, by tier.
-type took struct{ time, count [maxTiers]float64 }
-
-func (t *took) add(tier int, seconds float64) {
-	t.time[tier] += seconds
-	t.count[tier]++
-}
-
-// canary compares what requests took with the service times. Where requests wait
-// for each other, those of every tier take longer: so if one tier's take what they
-// should, nothing waits, and what the others took is their service time, however
-// much that is above the evidence.
-func (l *law) canary() {
-	k, e := &l.lift.took, &l.proof
-	free := false
-	for t := range l.tiers {
-		if k.count[t] >= liftLook && e.count[t] >= fewEvidence {
-			free = free || k.time[t]/k.count[t] < canaryFree*e.area[t]/e.count[t]
-		}
-	}
-	if !free {
-		return
-	}
-	for t := range l.tiers {
-		if k.count[t] < canaryLook {
-			continue
-		}
-		mean := k.time[t] / k.count[t]
-		if service, _ := e.of(t); mean > canaryOff*service {
-			e.area[t], e.count[t], e.known[t] = mean*fewEvidence, fewEvidence, mean
-			l.lift.trust = 1
-		}
-	}
 }
 
 // A stretch sums windows.
@@ -72,11 +36,6 @@ const (
 	// if that did more than so much of as many times the work.
 	liftRan  = 1.3
 	liftGain = 0.75
-	// A tier takes what it should below canaryFree times its service time, and so
-	// much more above canaryOff times, of canaryLook requests at the least.
-	canaryFree = 1.2
-	canaryOff  = 1.5
-	canaryLook = 8.0
 	// trustMost bounds what lifts may find.
 	trustMost = 8.0
 )
@@ -111,16 +70,6 @@ func (l *law) look(now, t float64, saturated bool) {
 			f.base = stretch{f.base.work / 2, f.base.area / 2, f.base.time / 2, f.base.count / 2}
 		}
 		f.base.add(&l.window, t)
-		enough := false
-		for i := range l.tiers {
-			f.took.time[i] += l.window.took.time[i]
-			f.took.count[i] += l.window.took.count[i]
-			enough = enough || f.took.count[i] >= 2*liftLook
-		}
-		if enough {
-			l.canary()
-			f.took = took{}
-		}
 		if f.base.count >= liftLook && now >= f.next && l.proof.fresh >= fewEvidence {
 			f.on, f.from, f.high = true, now, stretch{}
 		}

@@ -60,7 +60,6 @@ type window struct {
 	area   float64 // time that requests ran
 	peak   int
 	probed bool // the last window ended in a probe
-	took   took // by tier
 }
 
 // lean sums saturated windows, to see whether all that runs is busy.
@@ -131,7 +130,7 @@ func (l *law) tick(now, t float64) {
 	probed := l.probe.on || w.probed
 	if !probed && known {
 		l.age += t
-		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy - l.knee)
+		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy/l.lift.trust - l.knee)
 		share := cleanShare
 		if l.proof.fresh < fewEvidence {
 			share = cleanYoung
