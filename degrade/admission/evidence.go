@@ -54,6 +54,16 @@ func (e *evidence) all() (area, count float64) {
 	return area, count
 }
 
+// tiers is how many tiers there is evidence for.
+func (e *evidence) tiers() (n float64) {
+	for _, count := range e.count {
+		if count >= leastEvidence {
+			n++
+		}
+	}
+	return n
+}
+
 // of is the service time of a tier; of all tiers where there is little evidence for
 // it alone. service must be known.
 func (e *evidence) of(tier int) (mean, count float64) {
@@ -106,7 +116,7 @@ func (l *law) learn(now float64, tier int) {
 		area, count := e.all()
 		b.expected[tier] += area / count
 	}
-	if most := max(64, 4*float64(l.clean)); e.count[tier] > most {
+	if most := max(16, max(64, 4*float64(l.clean))/e.tiers()); e.count[tier] > most {
 		e.area[tier] *= most / e.count[tier]
 		e.count[tier] = most
 	}

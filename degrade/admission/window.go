@@ -130,7 +130,7 @@ func (l *law) tick(now, t float64) {
 	probed := l.probe.on || w.probed
 	if !probed && known {
 		l.age += t
-		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy/l.lift.trust - l.knee)
+		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy/math.Sqrt(l.lift.trust) - l.knee)
 		share := cleanShare
 		if l.proof.fresh < fewEvidence {
 			share = cleanYoung
