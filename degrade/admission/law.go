@@ -320,6 +320,7 @@ func (l *law) done(now float64, s *slot, e ending) {
 	case e == whole:
 		l.window.work += service
 		l.window.count++
+		l.window.took.add(s.tier, took)
 	case e == early && l.proof.service > 0:
 		l.window.work += min(service, took)
 		l.window.count++

@@ -1,5 +1,7 @@
 package admission
 
+import "math"
+
 // A lift doubles the limit of a saturated process for a while, to find out whether
 // the service time is under-estimated. Where it is by more than half, the limit is
 // below the places, all that is admitted is busy, and yet it looks as if half of it
@@ -18,8 +20,19 @@ type lift struct {
 	trust float64
 }
 
+// byTier sums how long requests took, by tier.
+type byTier struct{ time, count [maxTiers]float64 }
+
+func (t *byTier) add(tier int, seconds float64) {
+	t.time[tier] += seconds
+	t.count[tier]++
+}
+
 // A stretch sums windows.
-type stretch struct{ work, area, time, count float64 }
+type stretch struct {
+	area, time, count float64
+	took              byTier
+}
 
 const (
 	// liftLook is how many completions it takes to compare.
@@ -32,10 +45,11 @@ const (
 	// liftSettle is how long a lift lasts before it counts, liftLong at most.
 	liftSettle = 4.0
 	liftLong   = 200.0
-	// A lift tells something if so many times as many ran. It has found something
-	// if that did more than so much of as many times the work.
-	liftRan  = 1.3
-	liftGain = 0.75
+	// A lift tells something if so many times as many ran, about tiers of which so
+	// many ended. It has found something if they took less than the root of that
+	// longer.
+	liftRan = 1.5
+	liftFew = 8.0
 	// trustMost bounds what lifts may find.
 	trustMost = 8.0
 )
@@ -51,7 +65,33 @@ func (l *law) raised() float64 {
 }
 
 func (s *stretch) add(w *window, t float64) {
-	s.work, s.area, s.time, s.count = s.work+w.work, s.area+w.area, s.time+t, s.count+w.count
+	s.area, s.time, s.count = s.area+w.area, s.time+t, s.count+w.count
+	for i := range s.took.count {
+		s.took.time[i] += w.took.time[i]
+		s.took.count[i] += w.took.count[i]
+	}
+}
+
+// half forgets half of it.
+func (s *stretch) half() {
+	s.area, s.time, s.count = s.area/2, s.time/2, s.count/2
+	for i := range s.took.count {
+		s.took.time[i] /= 2
+		s.took.count[i] /= 2
+	}
+}
+
+// longer is how many times as long as in another stretch requests took. Tiers are
+// compared one by one: another mix is no slowness.
+func (s *stretch) longer(base *stretch) float64 {
+	var time, expected float64
+	for i, n := range s.took.count {
+		if n >= liftFew && base.took.count[i] >= liftFew {
+			time += s.took.time[i]
+			expected += n * base.took.time[i] / base.took.count[i]
+		}
+	}
+	return time / expected
 }
 
 // look takes a window of length t into account, begins lifts and ends them.
@@ -67,7 +107,7 @@ func (l *law) look(now, t float64, saturated bool) {
 		}
 	case saturated && l.proof.service > 0:
 		if f.base.count >= 2*liftLook {
-			f.base = stretch{f.base.work / 2, f.base.area / 2, f.base.time / 2, f.base.count / 2}
+			f.base.half()
 		}
 		f.base.add(&l.window, t)
 		if f.base.count >= liftLook && now >= f.next && l.proof.fresh >= fewEvidence {
@@ -81,15 +121,15 @@ func (l *law) judge(now float64) {
 	f := &l.lift
 	f.on = false
 	ran := f.high.area / f.high.time / (f.base.area / f.base.time)
-	did := f.high.work / f.high.time / (f.base.work / f.base.time)
+	longer := f.high.longer(&f.base)
 	factor := 1.0
 	switch {
-	case f.high.time == 0 || !(ran > liftRan):
+	case f.high.time == 0 || !(ran > liftRan) || math.IsNaN(longer):
 		f.next = now + f.gap*l.mean
 		f.base = stretch{}
 		return
-	case did > liftGain*ran:
-		factor = min(did, 2, trustMost/f.trust)
+	case longer < math.Sqrt(min(ran, 2)):
+		factor = min(ran, 2, trustMost/f.trust)
 		f.gap = liftGap
 		f.next = now + liftFirst*l.mean
 	default:

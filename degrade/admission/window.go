@@ -60,6 +60,7 @@ type window struct {
 	area   float64 // time that requests ran
 	peak   int
 	probed bool // the last window ended in a probe
+	took   byTier
 }
 
 // lean sums saturated windows, to see whether all that runs is busy.
