@@ -122,35 +122,6 @@ func TestWaitingForTheFirstAnswerEnds(t *testing.T) {
 	})
 }
 
-// A function for events that panics takes down its request, and nothing else.
-func TestAPanicInTheFunctionForEvents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var told []EventKind
-		c := newController(t, WithEvents(func(e Event) {
-			told = append(told, e.Kind)
-			if len(told) == 1 {
-				panic("the function's own fault")
-			}
-		}))
-		panics := 0
-		for range 3 {
-			func() {
-				defer func() {
-					if recover() != nil {
-						panics++
-					}
-				}()
-				c.mu.Lock()
-				c.note(Jump)
-				c.unlock()
-			}()
-		}
-		if panics != 1 || len(told) != 3 {
-			t.Errorf("%d panics, told of %v", panics, told)
-		}
-	})
-}
-
 // The work of who has hung up may have been cut short, and is no evidence then.
 func TestWhoHangsUpIsNoEvidence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
