@@ -27,7 +27,8 @@ type Rule struct {
 	// are admitted or refused like others, but give their place back at once.
 	LongPoll bool
 	// Exempt requests go past the controller and are never refused, such as
-	// health checks.
+	// health checks. A tier that they claim without being trusted, and better than
+	// the one a request without a rule has, is taken out of their baggage.
 	Exempt bool
 }
 
