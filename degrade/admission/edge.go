@@ -101,9 +101,9 @@ func WithCeiling(name string) EdgeOption {
 }
 
 // WithCaller tells whose request it is, such as a user's id. Within a tier that
-// is shed in part, a caller's requests are then all served or all refused, so
-// that somebody gets whole pages. Without it, or for an empty answer, each
-// request has its own luck.
+// is shed for the most part, some callers are then served and the others are not,
+// so that somebody gets whole pages; see [Request] for how far that goes.
+// Without it, or for an empty answer, each request has its own luck.
 func WithCaller(f func(context.Context, Call) string) EdgeOption {
 	return func(c *edgeConfig) { c.caller = f }
 }
