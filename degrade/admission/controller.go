@@ -164,6 +164,7 @@ func (c *Controller) abandon(ctx context.Context, s *slot) error {
 	switch s.state {
 	case waiting:
 		c.law.leave(now, s)
+		c.countGivenUp(s)
 		c.put(s)
 		c.unlock()
 	default:
@@ -177,6 +178,13 @@ func (c *Controller) abandon(ctx context.Context, s *slot) error {
 		c.unlock()
 	}
 	return fmt.Errorf("admission: gave up waiting for a place: %w", ctx.Err())
+}
+
+// countGivenUp counts a request whose caller has waited in vain as refused, in
+// what is reported: it was not served for want of a place. The law takes no notice.
+func (c *Controller) countGivenUp(s *slot) {
+	c.law.tally[s.tier].refuse(1)
+	c.law.load.arrived(0, 0, 1)
 }
 
 // A Permit is a place, to be released when the request's work is done. The zero
