@@ -17,7 +17,7 @@
 // measured only while few requests run, and short dips of the limit make such
 // moments under permanent overload. In front of the limit is a queue in strict
 // order of tier, in which a more important request displaces a less important
-// one, and in which, within a tier, whole users are served or not.
+// one, and within a tier that of a lucky user one of an unlucky user.
 package admission
 
 import (
@@ -34,9 +34,9 @@ type Request struct {
 	// Caller is whose request it is, such as a user's id. While a tier is shed in
 	// part, the requests of one caller have the same luck, for an hour, in every
 	// process. The more of the tier is shed, the more that decides: while nearly all
-	// of it is, the luckiest callers are served and the others are not; while little
-	// is, anybody's requests may be among those that wait for too long. Without a
-	// caller each request has its own luck.
+	// of it is, most callers are refused wholly and the luckiest are served; while
+	// half of it or less is, every caller has some requests refused. Without a caller
+	// each request has its own luck.
 	Caller string
 	// Class is how many tiers of features were shed for this request's user,
 	// 0 to 7; it only sorts the service times that Pressure reports.
