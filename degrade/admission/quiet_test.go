@@ -122,35 +122,6 @@ func TestWaitingForTheFirstAnswerEnds(t *testing.T) {
 	})
 }
 
-// A function for events that panics takes down its request, and nothing else.
-func TestAPanicInTheFunctionForEvents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var told []EventKind
-		c := newController(t, WithEvents(func(e Event) {
-			told = append(told, e.Kind)
-			if len(told) == 1 {
-				panic("the function's own fault")
-			}
-		}))
-		panics := 0
-		for range 3 {
-			func() {
-				defer func() {
-					if recover() != nil {
-						panics++
-					}
-				}()
-				c.mu.Lock()
-				c.note(Jump)
-				c.unlock()
-			}()
-		}
-		if panics != 1 || len(told) != 3 {
-			t.Errorf("%d panics, told of %v", panics, told)
-		}
-	})
-}
-
 // The work of who has hung up may have been cut short, and is no evidence then.
 func TestWhoHangsUpIsNoEvidence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -180,17 +151,6 @@ func TestWhoHangsUpIsNoEvidence(t *testing.T) {
 			t.Errorf("the service time is %gs", s)
 		}
 	})
-}
-
-// A path that a router takes for another one gets no exemption by it.
-func TestUncleanPathsAreNotExempt(t *testing.T) {
-	e := newEdge(t, newController(t), WithRules(Rule{Pattern: "/livez", Exempt: true}, Rule{Pattern: "/poll", LongPoll: true}))
-	for _, path := range []string{"/report/../livez", "//livez", "/./poll", "/livez/"} {
-		c := Call{Method: "GET", Path: path}
-		if r := e.rules.of(&c); r.exempt || r.longPoll {
-			t.Errorf("%s has the rule of another path", path)
-		}
-	}
 }
 
 // What was refused without the lock is counted whole, also where one of its two
