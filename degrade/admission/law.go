@@ -92,10 +92,16 @@ func newLaw(tiers, most int) *law {
 
 // places is how many requests may run now.
 func (l *law) places() int {
-	p := max(1, int(l.raised()+0.5))
+	p := l.usualPlaces()
 	if l.probe.on {
-		p = l.clean
+		p = min(p, l.clean)
 	}
+	return p
+}
+
+// usualPlaces is places outside of probes.
+func (l *law) usualPlaces() int {
+	p := max(1, int(l.raised()+0.5))
 	if l.most > 0 {
 		p = min(p, l.most)
 	}
@@ -171,7 +177,7 @@ func (l *law) arrive(now float64, s *slot) {
 	case l.size == 0 && l.n < l.places():
 		l.run(now, s)
 		return
-	case l.hopeless(now, s):
+	case l.hopeless(now+l.ahead(s), s):
 		l.refuse(s, Deadline)
 	case l.size >= l.room():
 		if w := l.worst(); s.prio >= w {
@@ -202,6 +208,22 @@ func (l *law) displace(now float64, s *slot) {
 // hopeless says that a request could not be answered before its deadline.
 func (l *law) hopeless(now float64, s *slot) bool {
 	return now+l.stall.total > s.deadline-l.mean*l.crowd()
+}
+
+// ahead is how long those take who wait already and are served before s: the more
+// important ones, and those of its tier unless that is served by luck.
+func (l *law) ahead(s *slot) float64 {
+	if l.kneeSat == 0 {
+		return 0
+	}
+	n := 0
+	for t := range s.tier {
+		n += l.counts[t]
+	}
+	if l.last-l.displaced[s.tier] >= luckTime*l.mean {
+		n += l.counts[s.tier]
+	}
+	return float64(n) * l.mean / l.kneeSat
 }
 
 // drain lets those in who wait, while there are places.

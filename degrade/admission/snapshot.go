@@ -25,8 +25,8 @@ type Snapshot struct {
 	Knee     float64 // places that are busy at capacity; 0 while unknown
 	// ServiceTime is the uncongested mean of all requests; 0 while unknown.
 	ServiceTime time.Duration
-	// Utilisation is InFlight ÷ Limit, and during a probe, which lowers that for a
-	// moment, InFlight ÷ what it is otherwise.
+	// Utilisation is InFlight ÷ Limit, 1 at most, and during a probe, which lowers
+	// that for a moment, InFlight ÷ what it is otherwise.
 	Utilisation float64
 	Saturated   bool
 	Probing     bool
@@ -53,7 +53,7 @@ func (c *Controller) Snapshot() Snapshot {
 		Waiting:     l.size,
 		Knee:        l.kneeSat,
 		ServiceTime: duration(l.mean),
-		Utilisation: float64(l.n) / float64(l.usualPlaces()),
+		Utilisation: min(1, float64(l.n)/float64(l.usualPlaces())),
 		Saturated:   l.busy,
 		Probing:     l.probe.on,
 		CutOff:      len(c.config.tiers),
@@ -66,15 +66,6 @@ func (c *Controller) Snapshot() Snapshot {
 		}
 	}
 	return s
-}
-
-// usualPlaces is places outside of a probe.
-func (l *law) usualPlaces() int {
-	p := max(1, int(l.limit+0.5))
-	if l.most > 0 {
-		p = min(p, l.most)
-	}
-	return p
 }
 
 func (t *tally) status(name string, waiting int) TierStatus {

@@ -61,6 +61,7 @@ type window struct {
 	peak   int
 	probed bool // the last window ended in a probe
 	took   byTier
+	paused float64 // time that the law's clock left out, though the process was not stopped
 }
 
 // lean sums saturated windows, to see whether all that runs is busy.
@@ -155,7 +156,7 @@ func (l *law) tick(now, t float64) {
 		l.look(now, t, saturated)
 	}
 	l.expire(now)
-	l.load.window(t, l.crowd(), w, saturated, probed)
+	l.load.window(t+w.paused, l.crowd(), w, saturated, probed)
 	if saturated {
 		l.observe(now, t)
 	} else {
