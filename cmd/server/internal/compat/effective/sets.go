@@ -46,8 +46,8 @@ type Options struct {
 	// Evaluated, if set, is told every few seconds, and at the end, what was
 	// evaluated of a namespace by its states.
 	Evaluated func(namespace string, counts []flag.Count)
-	// Turns is how many requests evaluate whole sets at once; default two for each
-	// core.
+	// Turns is how many requests evaluate at once that take long; default two for
+	// each core.
 	Turns int
 	// Now is the clock, of rules as well; default time.Now.
 	Now func() time.Time
