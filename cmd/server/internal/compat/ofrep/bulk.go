@@ -123,8 +123,9 @@ func (a *answering) bodyTag(q *question) (string, error) {
 // during which others have the turn. An answer that fits into one is sent with its
 // length.
 func (a *answering) write(w io.Writer, q *question) (sent bool, err error) {
-	b := append((*q.out)[:0], `{"flags":[`...)
+	b := (*q.out)[:0]
 	defer func() { *q.out = b }()
+	b = append(b, `{"flags":[`...)
 	client, toClient := w.(http.ResponseWriter)
 	set := a.set.ForRequest()
 	for i := range a.list.entries {
