@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -271,10 +272,11 @@ func TestAChangeAndItsReversalAreTold(t *testing.T) {
 	toggle("on")
 	w := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{}), nil}
 	ctx, cancel := context.WithCancel(t.Context())
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, routeEvents, nil)
 	var work sync.WaitGroup
-	work.Go(func() {
-		b.handler.follow(ctx, store.DefaultNamespace, "", &eventStream{w, http.NewResponseController(w)})
-	})
+	work.Go(func() { authz.Identify(b.handler).ServeHTTP(w, r) })
+	<-w.writing // the time to come back
+	w.may <- struct{}{}
 	<-w.writing // the present state; the client does not read
 	toggle("off")
 	toggle("on")
