@@ -33,9 +33,15 @@ func patient(next http.Handler) http.Handler {
 		if r.Body == nil || r.Body == http.NoBody {
 			out.requestRead()
 		} else {
-			r.Body = &patientBody{ReadCloser: r.Body, done: out.requestRead}
-			if r.ProtoMajor == 1 && r.Header.Get("Expect") == "" {
-				out.unread = r.Body
+			expects := r.Header.Get("Expect") != ""
+			body := &patientBody{ReadCloser: r.Body, done: out.requestRead, wanted: !expects}
+			if expects {
+				// net/http looks at its own request for whether the client was told.
+				r = r.WithContext(r.Context())
+			}
+			r.Body = body
+			if r.ProtoMajor == 1 {
+				out.unread = body
 			}
 		}
 		defer out.finish()
@@ -52,8 +58,9 @@ func patient(next http.Handler) http.Handler {
 type patientWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
-	read    bool      // the request has been read to its end
-	unread  io.Reader // what to take in of it before the answer; nil: nothing
+	read    bool         // the request has been read, as far as anybody wants it
+	begun   bool         // the answer has
+	unread  *patientBody // what to take in of the request before that; nil: nothing
 
 	mu    sync.Mutex
 	due   time.Time // when the write under way must be over; zero: there is none
@@ -147,14 +154,18 @@ func (w *patientWriter) finish() {
 // HTTP/1.1 net/http would do so otherwise, for a little at least; but here the
 // time for the request as a whole holds. Without it, a body that does not come
 // would hold the answer and the connection for ever. Over HTTP/2 neither waits
-// for the other.
+// for the other. A body that the client was never told to send is not waited for.
 func (w *patientWriter) takeIn() {
-	if w.read || w.unread == nil {
+	if w.read || w.begun {
 		return
 	}
-	rest := w.unread
-	w.unread = nil
-	_, _ = io.CopyN(io.Discard, rest, maxUnread) // at its end it tells requestRead
+	w.begun = true
+	switch {
+	case w.unread == nil:
+		w.requestRead()
+	case w.unread.wanted:
+		_, _ = io.CopyN(io.Discard, w.unread, maxUnread) // at its end it tells requestRead
+	}
 }
 
 // requestRead ends the wait for the request. The connection's read side is
@@ -169,11 +180,13 @@ func (w *patientWriter) requestRead() {
 // patientBody tells when it has been read to its end.
 type patientBody struct {
 	io.ReadCloser
-	done func()
+	done   func()
+	wanted bool // the client sends it, or was told to by the first read
 }
 
 // Read implements io.Reader.
 func (b *patientBody) Read(p []byte) (int, error) {
+	b.wanted = true
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		b.done()

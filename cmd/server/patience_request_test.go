@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -71,6 +73,90 @@ func TestAnAnswerReachesAClientWhoseRequestNobodyWants(t *testing.T) {
 			}
 			_ = resp.Body.Close()
 		}
+	})
+}
+
+// A client that waits to be told to send its body is answered without it; once it
+// was told, its body has as long as any other.
+func TestARequestThatExpectsToBeToldToContinue(t *testing.T) {
+	const head = "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n"
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		within  time.Duration
+	}{
+		"not told": {early, time.Second},
+		"told": {func(w http.ResponseWriter, r *http.Request) {
+			_, _ = r.Body.Read(make([]byte, 1))
+			early(w, r)
+		}, readTimeout + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn := serveOnPipes(t, c.handler).dial()
+				defer conn.Close()
+				began := time.Now()
+				fmt.Fprint(conn, head)
+				in := bufio.NewReader(conn)
+				if name == "told" {
+					if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+						t.Fatalf("%q, %v", line, err)
+					}
+					fmt.Fprint(conn, "x")
+				}
+				_ = conn.SetReadDeadline(began.Add(10 * readTimeout))
+				for line := ""; line != "early"; { // the end of the answer
+					got, err := in.ReadString('y')
+					if err != nil {
+						t.Fatalf("%q, %v", got, err)
+					}
+					line = got[max(0, len(got)-5):]
+				}
+				if took := time.Since(began); took > c.within {
+					t.Errorf("it is answered after %s", took)
+				}
+				if _, err := io.ReadAll(in); err != nil || time.Since(began) > readTimeout+time.Second {
+					t.Errorf("the connection ends after %s, %v", time.Since(began), err)
+				}
+			})
+		})
+	}
+}
+
+// Over HTTP/2 an answer may begin while the request goes on, for longer than a
+// request may otherwise take.
+func TestARequestAndItsAnswerMayGoOnTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failed := make(chan error, 1)
+		l := serveOnPipes(t, func(w http.ResponseWriter, r *http.Request) {
+			early(w, r)
+			_ = http.NewResponseController(w).Flush()
+			_, err := r.Body.Read(make([]byte, 1))
+			failed <- err
+		})
+		h2c := new(http.Protocols)
+		h2c.SetUnencryptedHTTP2(true)
+		transport := &http.Transport{Protocols: h2c, DialContext: func(context.Context, string, string) (net.Conn, error) { return l.dial(), nil }}
+		defer transport.CloseIdleConnections()
+		body, rest := io.Pipe()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		select {
+		case err := <-failed:
+			t.Errorf("the request ends with %v", err)
+		case <-time.After(3 * readTimeout):
+			_, _ = io.WriteString(rest, "x")
+			if err := <-failed; err != nil {
+				t.Error(err)
+			}
+		}
+		_ = rest.Close()
 	})
 }
 

@@ -25,6 +25,14 @@ func (s *Set) ForRequest() *Set {
 // Spent tells whether the request of the set has taken all its steps.
 func (s *Set) Spent() bool { return s.budget != nil && s.budget.left <= 0 }
 
+// Taken is how many steps the request of the set has taken.
+func (s *Set) Taken() int {
+	if s.budget == nil {
+		return 0
+	}
+	return s.budget.total - s.budget.left
+}
+
 // frugal is targeted within the budget of a request.
 func (s *Set) frugal(f *served, ctx map[string]any) answer {
 	b := s.budget

@@ -62,7 +62,13 @@ func TestTheBudgetGrowsWithTheSet(t *testing.T) {
 	set := dear(t, 2000)
 	list := make([]any, 20)
 	request := set.ForRequest()
-	for _, key := range set.AllKeys() {
+	if set.Taken() != 0 || request.Taken() != 0 {
+		t.Error("steps were taken before there was anything to do")
+	}
+	for i, key := range set.AllKeys() {
+		if i > 0 && request.Taken() < i*len(list) {
+			t.Fatalf("%d flags took %d steps", i, request.Taken())
+		}
 		if r := request.Raw(key, map[string]any{"list": list}); r.ErrorCode != "" {
 			t.Fatalf("%s: %+v", key, r)
 		}

@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -40,10 +39,10 @@ func TestSelect(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 			r.Header.Set(HeaderNamespace, c.header)
 			r.Header.Set(HeaderSelector, c.selector)
-			var ctx context.Context
-			Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { ctx = r.Context() })).
+			var caller Caller
+			Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { caller = CallerFrom(r.Context()) })).
 				ServeHTTP(httptest.NewRecorder(), r)
-			got, err := CallerFrom(ctx).Select(c.field, of)
+			got, err := caller.Select(c.field, of)
 			if c.code != 0 {
 				if connect.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%q, %v", got, err)

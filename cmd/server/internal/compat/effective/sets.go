@@ -54,8 +54,8 @@ type Options struct {
 	// Asked, if set, is told that somebody has asked without a stream, at most once
 	// a second of each namespace and protocol.
 	Asked func(namespace string, protocol Protocol)
-	// Turns is how many requests evaluate whole sets at once; default two for each
-	// core.
+	// Turns is how many requests evaluate at once that take long; default two for
+	// each core.
 	Turns int
 	// Now is the clock, of rules as well; default time.Now.
 	Now func() time.Time

@@ -9,10 +9,13 @@ import (
 )
 
 const (
-	// turnsPerCore is how many requests evaluate whole sets at once, by core: it
-	// is work for the processor alone.
+	// turnsPerCore is how many requests evaluate at once that take long, by core:
+	// it is work for the processor alone.
 	turnsPerCore = 2
-	// turnWait is how long a request waits for that before it is refused.
+	// freeSteps is how much a request may take without a turn: far more than
+	// honest sets and contexts need.
+	freeSteps = 1 << 16
+	// turnWait is how long a request waits for its turn before it is refused.
 	turnWait = time.Second
 	// lookEvery is after how many flags a request looks whether its client is
 	// still there.
@@ -21,51 +24,44 @@ const (
 
 func defaultTurns() int { return turnsPerCore * runtime.GOMAXPROCS(0) }
 
-// Turn is the right of a request to evaluate a whole set, of which there are a
-// few. It belongs to one goroutine.
+// Turn is what a request needs that evaluates a whole set: what takes long is done
+// by a few at a time, and only as long as the client is there. It belongs to one
+// goroutine.
 type Turn struct {
 	turns   chan struct{}
-	held    bool
-	flags   int
 	request context.Context //nolint:containedctx // a turn lives as long as its request
+	held    bool
+	begun   bool // the answer has
+	flags   int
+	looked  int // at how many steps
 }
 
-// Turn waits for a turn, and refuses after a second. End must be called.
-func (s *Sets) Turn(request context.Context) (*Turn, error) {
-	t := &Turn{turns: s.turns, request: request}
-	select {
-	case t.turns <- struct{}{}:
-		t.held = true
-		return t, nil
-	default:
-	}
-	wait := time.NewTimer(turnWait)
-	defer wait.Stop()
-	select {
-	case t.turns <- struct{}{}:
-		t.held = true
-		return t, nil
-	case <-request.Done():
-		return nil, api.Error(request.Err())
-	case <-wait.C:
-		return nil, api.TooMany("evaluations of whole sets", turnWait)
-	}
-}
+// Turn begins. End must be called.
+func (s *Sets) Turn(request context.Context) *Turn { return &Turn{turns: s.turns, request: request} }
 
-// Next is called before each flag. It returns an error once the client is gone.
-func (t *Turn) Next() error {
-	if t.flags++; t.flags%lookEvery != 0 {
+// Next is called before each flag, with the steps taken so far. It returns an error
+// once the client is gone, or if the request would have to wait for long and its
+// answer has not begun.
+func (t *Turn) Next(taken int) error {
+	if t.flags++; t.flags%lookEvery != 0 && taken-t.looked < freeSteps {
 		return nil
 	}
-	return t.request.Err()
+	t.looked = taken
+	if err := t.request.Err(); err != nil {
+		return err
+	}
+	if taken < freeSteps || t.held {
+		return nil
+	}
+	return t.take()
 }
 
-// Away does something that waits for others, such as the client, without the
-// turn. It returns an error if that does, or if the client is gone.
-func (t *Turn) Away(wait func() error) error {
-	t.End()
-	if err := wait(); err != nil {
-		return err
+func (t *Turn) take() error {
+	var long <-chan time.Time
+	if !t.begun {
+		wait := time.NewTimer(turnWait)
+		defer wait.Stop()
+		long = wait.C
 	}
 	select {
 	case t.turns <- struct{}{}:
@@ -73,7 +69,16 @@ func (t *Turn) Away(wait func() error) error {
 		return nil
 	case <-t.request.Done():
 		return t.request.Err()
+	case <-long:
+		return api.TooMany("long evaluations", turnWait)
 	}
+}
+
+// Begun is called before a part of the answer is written, which is waiting: the
+// turn is given back.
+func (t *Turn) Begun() {
+	t.begun = true
+	t.End()
 }
 
 // End gives the turn back; more than once does no harm.

@@ -86,15 +86,12 @@ func (s *v1) ResolveAll(ctx context.Context, req *connect.Request[evaluationv1.R
 	if err != nil {
 		return nil, err
 	}
-	turn, err := s.sets.Turn(ctx)
-	if err != nil {
-		return nil, err
-	}
+	turn := s.sets.Turn(ctx)
 	defer turn.End()
 	values, flags := s.contextOf(req.Msg.GetContext(), req.Header()), state.Flags.ForRequest()
 	out := &evaluationv1.ResolveAllResponse{Flags: make(map[string]*evaluationv1.AnyFlag, flags.Len())}
 	for key := range flags.Keys() {
-		if err := turn.Next(); err != nil {
+		if err := turn.Next(flags.Taken()); err != nil {
 			return nil, err
 		}
 		r := flags.Any(key, values)

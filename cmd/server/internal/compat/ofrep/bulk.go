@@ -55,26 +55,34 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, q *question) {
 	if !a.list.timed && h.notModified(w, r, shown.entityTag(q.scratch, a.ctx, a.limited)) {
 		return
 	}
-	if a.turn, err = h.sets.Turn(r.Context()); err != nil {
-		refuse(w, "", err)
-		return
-	}
+	a.turn = h.sets.Turn(r.Context())
 	defer a.turn.End()
 	if a.list.timed {
 		now := h.sets.Now()
 		a.set = a.set.WithClock(func() time.Time { return now })
 		tag, err := a.bodyTag(q)
 		if err != nil {
-			panic(http.ErrAbortHandler) // the client is gone
+			giveUp(w, r, false, err)
+			return
 		}
 		if h.notModified(w, r, tag) {
 			return
 		}
 	}
 	w.Header()["Content-Type"] = jsonHeader
-	if a.write(w, q) != nil {
-		panic(http.ErrAbortHandler) // what has left is not a whole answer
+	if sent, err := a.write(w, q); err != nil {
+		giveUp(w, r, sent, err)
 	}
+}
+
+// giveUp ends an answer that cannot be written to its end. Where its client is
+// gone, or has got a part of it already, it must not look like a whole one.
+func giveUp(w http.ResponseWriter, r *http.Request, sent bool, why error) {
+	if sent || r.Context().Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Del("ETag")
+	refuse(w, "", why)
 }
 
 // notModified answers a client whose tag still matches.
@@ -105,7 +113,7 @@ func (a *answering) bodyTag(q *question) (string, error) {
 	_, _ = sum.Write([]byte{tagFormat})
 	unseen := *a
 	unseen.set = a.set.Counted(nil)
-	if err := unseen.write(sum, q); err != nil {
+	if _, err := unseen.write(sum, q); err != nil {
 		return "", err
 	}
 	var digest [sha256.Size]byte
@@ -116,15 +124,15 @@ func (a *answering) bodyTag(q *question) (string, error) {
 // write evaluates and appends flag by flag, and lets the body leave in pieces,
 // during which others have the turn. An answer that fits into one is sent with its
 // length.
-func (a *answering) write(w io.Writer, q *question) error {
-	b := append((*q.out)[:0], `{"flags":[`...)
+func (a *answering) write(w io.Writer, q *question) (sent bool, err error) {
+	b := (*q.out)[:0]
 	defer func() { *q.out = b }()
+	b = append(b, `{"flags":[`...)
 	client, toClient := w.(http.ResponseWriter)
-	leave := func() error { _, err := w.Write(b); return err }
-	set, sent := a.set.ForRequest(), false
+	set := a.set.ForRequest()
 	for i := range a.list.entries {
-		if err := a.turn.Next(); err != nil {
-			return err
+		if err := a.turn.Next(set.Taken()); err != nil {
+			return sent, err
 		}
 		e := &a.list.entries[i]
 		if i > 0 {
@@ -138,12 +146,14 @@ func (a *answering) write(w io.Writer, q *question) error {
 		if len(b) < flushFrom {
 			continue
 		}
-		if !toClient {
-			_ = leave() // a hash takes everything
-		} else if err := a.turn.Away(leave); err != nil {
-			return err
+		if toClient {
+			a.turn.Begun()
+			sent = true
 		}
-		b, sent = b[:0], true
+		if _, err := w.Write(b); err != nil {
+			return sent, err
+		}
+		b = b[:0]
 	}
 	b = append(b, ']')
 	if own := a.set.Metadata(); len(own) > 0 {
@@ -151,13 +161,13 @@ func (a *answering) write(w io.Writer, q *question) error {
 	}
 	b = append(appendStreams(b, a.ns), '}')
 	if toClient {
-		a.turn.End()
+		a.turn.Begun()
 		if !sent {
 			client.Header()["Content-Length"] = []string{strconv.Itoa(len(b))}
 		}
 	}
-	_ = leave() // a client that is gone does not miss it
-	return nil
+	_, _ = w.Write(b) // a client that is gone does not miss it
+	return true, nil
 }
 
 // appendStreams tells where changes are told of.

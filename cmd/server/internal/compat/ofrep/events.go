@@ -86,7 +86,7 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 		shown := faceOf(state)
 		id := shown.version.String()
 		switch {
-		case id == last, ahead(shown), told != nil && told.digest() == shown.digest():
+		case id == last, ahead(shown), told != nil && shown.servesAs(told):
 			if !ahead(shown) {
 				told = shown
 				s.stream.Sent(state)

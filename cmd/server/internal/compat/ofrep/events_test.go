@@ -2,14 +2,18 @@ package ofrep
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -233,8 +237,60 @@ func TestTheRemovalOfWhatHasEndedIsNotTold(t *testing.T) {
 	}
 	b.kill("switch", "off")
 	next := s.event("the next kill")
+	b.kill("count", "few", time.Minute) // while another one stands
+	s.event("the kill beside it")
+	b.pass(61 * time.Second)
+	b.one("count", `{}`)
+	s.event("the end of that")
+	if snap, err = b.store.Snapshot(store.DefaultNamespace); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.CreateNamespace(t.Context(), "another", nil, store.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	b.reach(snap.Revision() + 1)
+	b.kill("switch", "on")
+	if last := s.event("the last kill"); last.id != b.version().String() || last.id == next.id {
+		t.Errorf("told of %s, want %s", last.id, b.version())
+	}
+	b.kill("switch", "off")
+	next = s.event("the next kill")
 	if here := b.version().String(); next.id != here {
 		t.Errorf("told of %s, want %s", next.id, here)
+	}
+}
+
+// What has changed and changed back is told: a client may have asked in between.
+func TestAChangeAndItsReversalAreTold(t *testing.T) {
+	b := newBench(t, nil)
+	toggle := func(variant string) {
+		b.apply(`{"flags":{"toggle":{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"` + variant + `"}}}`)
+		if got := b.one("toggle", `{}`).json(t); got["variant"] != variant {
+			t.Fatalf("%v", got)
+		}
+	}
+	toggle("on")
+	w := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{}), nil}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, routeEvents, nil)
+	var work sync.WaitGroup
+	work.Go(func() { authz.Identify(b.handler).ServeHTTP(w, r) })
+	<-w.writing // the time to come back
+	w.may <- struct{}{}
+	<-w.writing // the present state; the client does not read
+	toggle("off")
+	toggle("on")
+	w.may <- struct{}{}
+	select {
+	case <-w.writing:
+		w.may <- struct{}{}
+	case <-time.After(patience):
+		t.Error("nothing is told")
+	}
+	cancel()
+	work.Wait()
+	if got := w.Body.String(); !strings.Contains(got, "id: "+b.version().String()) {
+		t.Errorf("%s", got)
 	}
 }
 

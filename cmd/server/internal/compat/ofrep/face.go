@@ -2,10 +2,12 @@ package ofrep
 
 import (
 	"crypto/sha256"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
@@ -22,6 +24,33 @@ type face struct {
 
 	digesting sync.Once
 	digested  [sha256.Size]byte
+
+	mu sync.Mutex
+	// quiet tells of some states before this one whether nothing has happened
+	// since. It does not keep those in memory.
+	quiet map[weak.Pointer[effective.State]]bool
+}
+
+// maxPasts bounds how many states before it a face knows.
+const maxPasts = 8
+
+// servesAs tells whether nothing of what is served has changed since an earlier
+// state, not even for a while.
+func (f *face) servesAs(earlier *face) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := weak.Make(earlier.State)
+	if quiet, ok := f.quiet[key]; ok {
+		return quiet
+	}
+	quiet := len(f.Flags.TouchedKeys(earlier.Flags)) == 0 && maps.Equal(f.Flags.Metadata(), earlier.Flags.Metadata())
+	if f.quiet == nil {
+		f.quiet = make(map[weak.Pointer[effective.State]]bool)
+	}
+	if len(f.quiet) < maxPasts {
+		f.quiet[key] = quiet
+	}
+	return quiet
 }
 
 // listing is what bulk answers of a state have in common.

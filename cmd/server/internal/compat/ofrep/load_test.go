@@ -21,13 +21,19 @@ func alone(t *testing.T) *bench {
 	return newBench(t, func(o *Options, s *effective.Options) { o.MaxEvaluations, s.Turns = 1, 1 })
 }
 
+// longContext is one with which the flags of walking take long.
+var longContext = `{"context":{"list":[0` + strings.Repeat(",0", 5_000) + `]}}`
+
+// walking is the targeting of a flag that walks a list of the context.
+const walking = `,"targeting":{"if":[{"some":[{"var":"list"},{"==":[{"var":"x"},-1]}]},"on","off"]}`
+
 // both asks for one flag and for all of them, which must be answered.
 func (b *bench) both(while string) {
 	b.t.Helper()
 	if got := b.one("ratio", `{}`); got.status != 200 {
 		b.t.Errorf("%s, one flag: %d %s", while, got.status, got.body)
 	}
-	if got := b.all(`{}`); got.status != 200 {
+	if got := b.all(longContext); got.status != 200 {
 		b.t.Errorf("%s, all flags: %d %s", while, got.status, got.body)
 	}
 }
@@ -43,6 +49,7 @@ func (b *bench) send(w http.ResponseWriter, target string, body io.Reader) {
 // evaluate.
 func TestARequestThatArrivesSlowlyHoldsNobodyUp(t *testing.T) {
 	b := alone(t)
+	b.manyFlags(20, walking)
 	var work sync.WaitGroup
 	for _, target := range []string{routeFlag + "ratio", routeFlags} {
 		body, rest := io.Pipe()
@@ -63,6 +70,7 @@ func TestARequestThatArrivesSlowlyHoldsNobodyUp(t *testing.T) {
 
 func TestARequestThatWaitsForAStateHoldsNobodyUp(t *testing.T) {
 	b := alone(t)
+	b.manyFlags(20, walking)
 	ahead := b.version()
 	ahead.revision += 1000
 	w := httptest.NewRecorder()
@@ -124,10 +132,10 @@ func (b *bench) manyFlags(n int, targeting string) {
 
 func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	b := alone(t)
-	b.manyFlags(1000, "")
+	b.manyFlags(1000, walking)
 	w := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{}), nil}
 	var work sync.WaitGroup
-	work.Go(func() { b.send(w, routeFlags, strings.NewReader("{}")); close(w.writing) })
+	work.Go(func() { b.send(w, routeFlags, strings.NewReader(longContext)); close(w.writing) })
 	pieces := 0
 	for range w.writing {
 		pieces++
@@ -166,30 +174,33 @@ func aborts(do func()) (aborted bool) {
 	return false
 }
 
-// Whole sets are evaluated a few at a time; who waits long is asked to come back.
-func TestEvaluationsOfWholeSetsAreFew(t *testing.T) {
+// What takes long is done a few at a time; who waits long is asked to come back.
+func TestLongEvaluationsAreFew(t *testing.T) {
 	b := alone(t)
-	turn, err := b.sets.Turn(t.Context())
-	if err != nil {
+	b.manyFlags(20, walking)
+	tag := b.all(longContext).header.Get("ETag")
+	turn := b.sets.Turn(t.Context())
+	if err := turn.Next(1 << 20); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.all(`{}`); got.status != 429 || got.header.Get("Retry-After") == "" {
-		t.Errorf("%d %s", got.status, got.body)
+	got := b.all(longContext)
+	if got.status != 429 || got.header.Get("Retry-After") == "" || got.header.Get("ETag") != "" {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
 	}
-	tag := func() string { turn.End(); return b.all(`{}`).header.Get("ETag") }()
-	if turn, err = b.sets.Turn(t.Context()); err != nil {
-		t.Fatal(err)
+	if got := b.all(`{}`); got.status != 200 {
+		t.Errorf("a short one has to wait: %d %s", got.status, got.body)
 	}
-	defer turn.End()
-	if got := b.all(`{}`, "If-None-Match", tag); got.status != 304 {
+	if got := b.all(longContext, "If-None-Match", tag); got.status != 304 {
 		t.Errorf("nothing to evaluate: %d %s", got.status, got.body)
 	}
+	turn.End()
+	b.both("when the turn is over")
 }
 
 // What a request costs has a bound, whatever its context holds.
 func TestABulkRequestHasABudget(t *testing.T) {
 	b := newBench(t, nil)
-	b.manyFlags(40, `,"targeting":{"if":[{"some":[{"var":"list"},{"==":[{"var":""},-1]}]},"on","off"]}`)
+	b.manyFlags(40, walking)
 	context := `{"context":{"list":[0` + strings.Repeat(",0", 200_000) + `]}}`
 	got := b.all(context)
 	if f := got.flag(t, "flag-0000"); f["variant"] != "off" {

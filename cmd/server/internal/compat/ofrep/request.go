@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
 )
@@ -75,6 +76,8 @@ func readContext(r *http.Request, buf []byte) (map[string]any, []byte, *problem)
 		// A client that is still writing would not see the answer.
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 		return nil, buf, &problem{codeGeneral, fmt.Sprintf("the request is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, buf, &problem{codeGeneral, "the request did not arrive in time", http.StatusRequestTimeout}
 	case err != nil:
 		return nil, buf, &problem{code: codeGeneral, details: "the request could not be read: " + err.Error()}
 	case len(buf) == 0:
