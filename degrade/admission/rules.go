@@ -138,9 +138,10 @@ func possible(pattern string) error {
 }
 
 func possibleHost(host string) error {
+	name, _, port := strings.Cut(host, ":")
 	switch {
-	case strings.Contains(host, ":"):
-		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", host[:strings.Index(host, ":")])
+	case port:
+		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", name)
 	case host != strings.ToLower(host):
 		return fmt.Errorf("clients send hosts in lower case: write %s", strings.ToLower(host))
 	}
