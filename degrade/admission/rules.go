@@ -128,11 +128,15 @@ func possible(pattern string) error {
 	if err := possibleHost(rest[:i]); err != nil {
 		return err
 	}
-	if _, err := url.PathUnescape(rest[i:]); err != nil {
+	decoded, err := url.PathUnescape(rest[i:])
+	if err != nil {
 		return fmt.Errorf("it matches nothing: %w", err)
 	}
 	if clean := cleaned(rest[i:]); clean != rest[i:] {
 		return fmt.Errorf("it matches nothing, since paths are cleaned before: write %s", rest[:i]+clean)
+	}
+	if encodesSlash(rest[i:]) || unclean(decoded) {
+		return errors.New("it gives nothing, since some routers decode such a path and take it for another one: give a pattern without encoded slashes and dots, such as its parent's")
 	}
 	return nil
 }
