@@ -34,8 +34,8 @@ type Request struct {
 	// Caller is whose request it is, such as a user's id. While a tier is shed in
 	// part, the requests of one caller have the same luck, for an hour, in every
 	// process. The more of the tier is shed, the more that decides: while nearly all
-	// of it is, most callers are refused wholly and the luckiest are served; while
-	// half of it or less is, every caller has some requests refused. Without a caller
+	// of it is, most callers are refused wholly and the luckiest share what there is;
+	// while half of it or less is, every caller has some requests refused. Without a caller
 	// each request has its own luck.
 	Caller string
 	// Class is how many tiers of features were shed for this request's user,

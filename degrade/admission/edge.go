@@ -101,8 +101,8 @@ func WithCeiling(name string) EdgeOption {
 }
 
 // WithCaller tells whose request it is, such as a user's id. Within a tier that
-// is shed for the most part, few callers are then served and most are refused
-// wholly, so that somebody gets whole pages; see [Request] for how far that goes.
+// is shed for the most part, most callers are then refused wholly and the
+// luckiest share what there is, so that more pages are whole; see [Request] for how far that goes.
 // Without it, or for an empty answer, each request has its own luck.
 func WithCaller(f func(context.Context, Call) string) EdgeOption {
 	return func(c *edgeConfig) { c.caller = f }

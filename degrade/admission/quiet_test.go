@@ -27,10 +27,10 @@ func (c *Controller) hold(ctx context.Context, tier int, long time.Duration) err
 // come, for the status to say so.
 func TestTheStatusIsNotFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var last EventKind
+		var last atomic.Int64 // requests and the timer tell
 		c := newController(t, WithEvents(func(e Event) {
 			if e.Kind == Saturated || e.Kind == Relieved {
-				last = e.Kind
+				last.Store(int64(e.Kind))
 			}
 		}))
 		slots := make(chan struct{}, 2)
@@ -47,12 +47,12 @@ func TestTheStatusIsNotFrozen(t *testing.T) {
 			}()
 			time.Sleep(time.Millisecond)
 		}
-		if s := c.Snapshot(); !s.Saturated || last != Saturated || s.CutOff > 3 {
+		if s := c.Snapshot(); !s.Saturated || EventKind(last.Load()) != Saturated || s.CutOff > 3 {
 			t.Fatalf("not saturated: nothing is tested: %+v", s)
 		}
 		time.Sleep(20 * time.Second)
-		if last != Relieved {
-			t.Errorf("the last event is %v", last)
+		if k := EventKind(last.Load()); k != Relieved {
+			t.Errorf("the last event is %v", k)
 		}
 		s := c.Snapshot()
 		if s.Saturated || s.CutOff != 4 || s.Tiers[3].RefusedShare != 0 || s.Tiers[3].P99 != 0 {

@@ -128,19 +128,24 @@ func possible(pattern string) error {
 	if err := possibleHost(rest[:i]); err != nil {
 		return err
 	}
-	if _, err := url.PathUnescape(rest[i:]); err != nil {
+	decoded, err := url.PathUnescape(rest[i:])
+	if err != nil {
 		return fmt.Errorf("it matches nothing: %w", err)
 	}
 	if clean := cleaned(rest[i:]); clean != rest[i:] {
 		return fmt.Errorf("it matches nothing, since paths are cleaned before: write %s", rest[:i]+clean)
 	}
+	if encodesSlash(rest[i:]) || unclean(decoded) {
+		return errors.New("it gives nothing, since some routers decode such a path and take it for another one: give a pattern without encoded slashes and dots, such as its parent's")
+	}
 	return nil
 }
 
 func possibleHost(host string) error {
+	name, _, port := strings.Cut(host, ":")
 	switch {
-	case strings.Contains(host, ":"):
-		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", host[:strings.Index(host, ":")])
+	case port:
+		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", name)
 	case host != strings.ToLower(host):
 		return fmt.Errorf("clients send hosts in lower case: write %s", strings.ToLower(host))
 	}

@@ -106,6 +106,8 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		{"a query", []EdgeOption{WithRules(Rule{Pattern: "/a?b=c", Tier: "critical"})}, "it matches nothing: a path ends before ? and #"},
 		{"an unclean path to connect to", []EdgeOption{WithRules(Rule{Pattern: "CONNECT /a/../b", Tier: "critical"})}, "it matches nothing, since paths are cleaned before: write /b"},
 		{"an unclean path", []EdgeOption{WithRules(Rule{Pattern: "/a//b", Tier: "critical"})}, "it matches nothing, since paths are cleaned before: write /a/b"},
+		{"an encoded slash", []EdgeOption{WithRules(Rule{Pattern: "/a%2Fb", Exempt: true})}, "it gives nothing, since some routers decode such a path"},
+		{"encoded dots", []EdgeOption{WithRules(Rule{Pattern: "/a/%2e%2E/b", Tier: "critical"})}, "it gives nothing, since some routers decode such a path"},
 		{"a space", []EdgeOption{WithRules(Rule{Pattern: "/a b", Tier: "critical"})}, "it has a space in its path: write /a%20b"},
 		{"a bad escape", []EdgeOption{WithRules(Rule{Pattern: "/a%zz", Tier: "critical"})}, "it matches nothing: invalid URL escape"},
 		{"a host with its port", []EdgeOption{WithRules(Rule{Pattern: "shop.example:8080/a", Tier: "critical"})}, "it matches nothing, since hosts are compared without their ports: write shop.example"},
