@@ -297,6 +297,11 @@ func (s *Snapshot) rehearse(writes []write, now time.Time) (*Snapshot, []flag.Pr
 // fork is the snapshot with other objects, and nothing else brought up to them.
 func (s *Snapshot) fork(muts []mutation) *Snapshot {
 	n := *s
+	if aged := s.aged.Load(); aged != nil {
+		// It shares more with what was served last: what has ended is no change
+		// when it is removed.
+		n.set = aged
+	}
 	n.superseded, n.aged = make(chan struct{}), new(atomic.Pointer[flag.Set])
 	s.cloning.Lock()
 	n.objects = s.objects.Clone()

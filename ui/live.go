@@ -91,8 +91,11 @@ func (s *eventStream) run(r *http.Request, from string) {
 		select {
 		case <-s.visitor.wake:
 		case <-ticker.C:
+			if s.rm.rejoin(s.visitor) && !s.send([]byte("event: patch\ndata: {\"reload\":true}\n\n")) {
+				return
+			}
 			age := time.Duration(s.rm.confirmed.Load())
-			if !s.send(fmt.Appendf(nil, "event: beat\ndata: {\"now\":%d,\"confirmed\":%d}\n\n", s.c.Now().UnixMilli(), age.Milliseconds())) {
+			if !s.send(fmt.Appendf(nil, "event: beat\ndata: {\"now\":%d,\"confirmed\":%d,\"still\":%t}\n\n", s.c.Now().UnixMilli(), age.Milliseconds(), s.visitor.still())) {
 				return
 			}
 		case <-s.visitor.gone:

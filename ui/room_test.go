@@ -131,6 +131,43 @@ func TestMoreChangesThanAreRememberedReloadThePage(t *testing.T) {
 	})
 }
 
+// A page that comes when too many others are open does not pretend to follow, and
+// follows once they are gone.
+func TestAPageTooManyIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("a")
+		_, rm, v := look(t, w)
+		var others []*visitor
+		for i := range maxTopics {
+			others = append(others, rm.visit("flag", fmt.Sprintf("key-%d", i)))
+		}
+		late := rm.visit("flag", "a")
+		if v.still() || others[0].still() || !late.still() {
+			t.Fatalf("still: %v, %v, and the one too many %v", v.still(), others[0].still(), late.still())
+		}
+		if rm.rejoin(late) || rm.rejoin(v) {
+			t.Error("it joined though there is no room, or twice")
+		}
+		time.Sleep(5 * time.Second)
+		_, seen := sent(t, rm, late, 1)
+		for _, other := range others[:10] {
+			rm.leave(other)
+		}
+		time.Sleep(topicRest + time.Second)
+		if !rm.rejoin(late) || late.still() || rm.rejoin(late) {
+			t.Error("it does not follow though there is room")
+		}
+		w.put("a", strings.Replace(onOff, "optional", "critical", 1))
+		time.Sleep(time.Second)
+		if p, _ := sent(t, rm, late, seen); len(p.HTML) == 0 {
+			t.Error("a change of its flag does not reach it")
+		}
+		for _, one := range append(others[10:], late, v) {
+			rm.leave(one)
+		}
+	})
+}
+
 func TestABurstIsReadAnewAsAWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld("a")

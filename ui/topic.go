@@ -49,7 +49,7 @@ const (
 	topicRest = 30 * time.Second
 	// maxTopics bounds the topics of a room that are rendered: pages of single
 	// flags are a topic each. Who comes when there are more, shares the frame
-	// alone.
+	// alone, is told that the page does not follow, and follows once there is room.
 	maxTopics = 500
 )
 
@@ -241,6 +241,25 @@ func (rm *room) visit(name, arg string) *visitor {
 	default:
 	}
 	return v
+}
+
+// still says that a visitor's page does not follow: there were too many topics when
+// it came.
+func (v *visitor) still() bool { return v.topic == "" && v.key != ":" }
+
+// rejoin has a still page follow, once there is room. It has to be loaded anew then.
+func (rm *room) rejoin(v *visitor) bool {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	if rm.failed != nil || !v.still() {
+		return false
+	}
+	name, arg := splitTopic(v.key)
+	if !rm.join(name, arg) {
+		return false
+	}
+	v.topic = name
+	return true
 }
 
 // join counts a visitor of a topic, which is set up for the first one.

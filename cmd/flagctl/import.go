@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +58,8 @@ func (a *apply) fetch(ctx context.Context, from string) error {
 		limited, cancel := context.WithTimeout(ctx, a.globals.timeout)
 		defer cancel()
 		bundle, err = manifest.Fetch(limited, from)
+	} else if info, stat := os.Stat(from); stat == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a folder; name one file of it, or use flagctl apply -f", from)
 	} else {
 		bundle, err = manifest.Read([]string{from}, a.in)
 	}

@@ -71,7 +71,6 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	f.mountCompat(mux, metrics, log)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", f.ready(b.store))
-	mux.Handle(ofrep.Prefix, ofrep.New(ofrep.Options{Sets: f.sets, Origins: cfg.OFREPOrigins}))
 	mux.Handle("/openfeature/v0/", manifest.Handler(f.sets))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	if err := f.mountConsole(mux, services, log); err != nil {
@@ -91,7 +90,7 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 	}
 	hosts := authz.NewHosts(cfg.Listen, names)
 	f.http = &http.Server{
-		Handler:           patient(hosts.Guard(authz.Identify(mux))),
+		Handler:           patient(hosts.Guard(authz.Identify(withOFREP(mux, ofrep.New(ofrep.Options{Sets: f.sets, Origins: cfg.OFREPOrigins}))))),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -100,6 +99,19 @@ func newFront(cfg config.Config, addr net.Addr, b *backend, metrics *telemetry.M
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	return f, nil
+}
+
+// withOFREP hands all that is OFREP's to its handler as it is. A key may hold what
+// a path must not, such as two slashes in a row, from which http.ServeMux would
+// lead away.
+func withOFREP(rest, face http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path+"/", ofrep.Prefix) {
+			face.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
 }
 
 // advertised is the name by which other servers address this one.

@@ -112,6 +112,16 @@ func TestOFREPOfAServer(t *testing.T) {
 	if got := askOFREP(t, p.url, "https://evil.example"); got.status != 403 || !strings.Contains(got.body, "errorDetails") {
 		t.Errorf("another origin: %d %s", got.status, got.body)
 	}
+	// Whatever is below its prefix is answered in its own terms.
+	for _, c := range []struct {
+		path, host string
+		status     int
+	}{{"/x//../y", "", 404}, {"/recommendations", "evil.example", 421}} {
+		code, body := do(t, post(t, p.url+ofrepFlags+c.path, "{}"), "Host", c.host)
+		if code != c.status || !strings.Contains(body, `"errorDetails":`) {
+			t.Errorf("%s: %d %s", c.path, code, body)
+		}
+	}
 	ids := changes(t, p.url, "")
 	first := next(t, ids)
 	operator := plimsollv1connect.NewDegradationServiceClient(http.DefaultClient, p.url)

@@ -17,7 +17,7 @@
 // measured only while few requests run, and short dips of the limit make such
 // moments under permanent overload. In front of the limit is a queue in strict
 // order of tier, in which a more important request displaces a less important
-// one, and in which, within a tier, whole users are served or not.
+// one, and within a tier that of a lucky user one of an unlucky user.
 package admission
 
 import (
@@ -31,9 +31,12 @@ type Request struct {
 	// Tier is the request's rank: 0 is the most important. A rank below the
 	// last tier counts as the last, a negative one as 0.
 	Tier int
-	// Caller is whose request it is, such as a user's id. While a tier is shed
-	// in part, the requests of one caller have the same luck, for an hour, in
-	// every process. Without a caller each request has its own.
+	// Caller is whose request it is, such as a user's id. While a tier is shed in
+	// part, the requests of one caller have the same luck, for an hour, in every
+	// process. The more of the tier is shed, the more that decides: while nearly all
+	// of it is, most callers are refused wholly and the luckiest share what there is;
+	// while half of it or less is, every caller has some requests refused. Without a caller
+	// each request has its own luck.
 	Caller string
 	// Class is how many tiers of features were shed for this request's user,
 	// 0 to 7; it only sorts the service times that Pressure reports.
@@ -49,9 +52,11 @@ type Outcome int
 const (
 	// Served is a request that took the time it takes.
 	Served Outcome = iota
-	// Failed is one that ended early, in an error or a panic. Its duration is
-	// kept out of the evidence for the service time: a handler that fails at
-	// once would make the process look fast.
+	// Failed is one that ended before it took the time it takes, in an error or a
+	// panic. Its duration is kept out of the evidence for the service time: a
+	// handler that fails at once would make the process look fast. One that fails
+	// late, such as by a time-out after the usual time and more, has kept its place
+	// busy for as long: it is Served.
 	Failed
 )
 

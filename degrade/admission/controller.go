@@ -32,7 +32,9 @@ type Controller struct {
 	timer  *time.Timer
 	due    float64 // when the timer fires, in seconds since start; +Inf while it is not set
 	hour   int64   // of luck
-	retry  time.Duration
+	// Until when luck need not be looked at, in seconds since start.
+	luckUntil float64
+	retry     time.Duration
 
 	events eventQueue
 	alarm  chan struct{}
@@ -73,11 +75,11 @@ func New(opts ...Option) (*Controller, error) {
 	c.law.note = c.note
 	c.law.early = c.earlyRefusals()
 	c.law.hook = func() {
-		c.setLuck(c.start.Add(duration(c.law.last + c.law.stall.total)))
+		c.setLuck()
 		c.setRetry()
 	}
 	c.cutOff.Store(nobody)
-	c.setLuck(c.start)
+	c.setLuck()
 	c.setRetry()
 	return c, nil
 }
@@ -102,10 +104,16 @@ func (c *Controller) Acquire(ctx context.Context, r Request) (Permit, error) {
 	}
 	deadline := math.Inf(1)
 	if at, ok := ctx.Deadline(); ok {
-		deadline = at.Sub(c.start).Seconds()
+		// By way of now, since the wall clock may have been set since the start, and
+		// a deadline from a header has no other.
+		now := time.Now()
+		deadline = at.Sub(now).Seconds() + now.Sub(c.start).Seconds()
 	}
 
 	now := c.lock()
+	if now+c.law.stall.total >= c.luckUntil && c.setLuck() {
+		prio = tier*cohorts + c.luck.Load().of(r.Caller)
+	}
 	s := c.take()
 	s.tier, s.prio, s.deadline = tier, prio, deadline
 	s.class = min(max(r.Class, 0), maxTiers-1)
@@ -156,6 +164,7 @@ func (c *Controller) abandon(ctx context.Context, s *slot) error {
 	switch s.state {
 	case waiting:
 		c.law.leave(now, s)
+		c.countGivenUp(s)
 		c.put(s)
 		c.unlock()
 	default:
@@ -169,6 +178,13 @@ func (c *Controller) abandon(ctx context.Context, s *slot) error {
 		c.unlock()
 	}
 	return fmt.Errorf("admission: gave up waiting for a place: %w", ctx.Err())
+}
+
+// countGivenUp counts a request whose caller has waited in vain as refused, in
+// what is reported: it was not served for want of a place. The law takes no notice.
+func (c *Controller) countGivenUp(s *slot) {
+	c.law.tally[s.tier].refuse(1)
+	c.law.load.arrived(0, 0, 1)
 }
 
 // A Permit is a place, to be released when the request's work is done. The zero

@@ -101,9 +101,9 @@ func WithCeiling(name string) EdgeOption {
 }
 
 // WithCaller tells whose request it is, such as a user's id. Within a tier that
-// is shed in part, a caller's requests are then all served or all refused, so
-// that somebody gets whole pages. Without it, or for an empty answer, each
-// request has its own luck.
+// is shed for the most part, most callers are then refused wholly and the
+// luckiest share what there is, so that more pages are whole; see [Request] for how far that goes.
+// Without it, or for an empty answer, each request has its own luck.
 func WithCaller(f func(context.Context, Call) string) EdgeOption {
 	return func(c *edgeConfig) { c.caller = f }
 }
@@ -165,23 +165,26 @@ func wrap(what string, err error) error {
 }
 
 // Enter gets a call its place, and waits for it if need be. The context that it
-// returns carries the tier, and the Pass, which is nil for an exempt call, must be
-// ended by Done. The error is a
-// *RefusedError, or wraps ctx's.
+// returns carries the tier, and the Pass, which may be nil for an exempt call,
+// must be ended by Done. The error is a *RefusedError, or wraps ctx's.
 //
 // It is for servers of other protocols; handlers of net/http, Connect and gRPC
 // are wrapped instead.
 func (e *Edge) Enter(ctx context.Context, call Call) (context.Context, *Pass, error) {
 	rule := e.rules.of(&call)
-	if rule.exempt {
-		return ctx, nil, nil
-	}
 	if call.Values == nil {
 		call.Values = http.Header(nil).Values
 	}
 	headers := call.Values(baggageHeader)
 	claim, claims := claimed(headers)
+	if rule.exempt && claims == 0 {
+		return ctx, nil, nil
+	}
 	rank := e.rank(ctx, call, rule, claim)
+	if rule.exempt {
+		ctx, pass := e.letBy(ctx, headers, rank)
+		return ctx, pass, nil
+	}
 	request := Request{Tier: rank}
 	if e.caller != nil {
 		request.Caller = e.caller(ctx, call)
@@ -201,6 +204,18 @@ func (e *Edge) Enter(ctx context.Context, call Call) (context.Context, *Pass, er
 		pass.baggage = withTier(headers, e.names[rank])
 	}
 	return withOTelTier(ContextWithTier(ctx, rank), e.members[rank]), pass, nil
+}
+
+// letBy lets an exempt call go by that claims a tier, and would have the given one.
+// A claim to a better one does not travel on.
+func (e *Edge) letBy(ctx context.Context, headers []string, rank int) (context.Context, *Pass) {
+	claim, claims := claimed(headers)
+	if better, known := e.controller.Rank(claim); claims == 1 && (!known || better >= rank) {
+		return ctx, nil
+	}
+	pass := &Pass{edge: e, baggage: withTier(headers, e.names[rank])}
+	pass.detached.Store(true) // it has no place to give back
+	return withOTelTier(ctx, e.members[rank]), pass
 }
 
 // rank is the tier that a call has, considering who claims what.
@@ -226,8 +241,8 @@ func (e *Edge) rank(ctx context.Context, call Call, rule *compiled, claim string
 	return claimed
 }
 
-// A Pass is the stay of a call that an Edge has let in. A nil Pass, of an exempt
-// call, does nothing. Its methods may be called from any goroutine.
+// A Pass is the stay of a call that an Edge has let in. That of an exempt call
+// is nil, or holds no place. Its methods may be called from any goroutine.
 type Pass struct {
 	edge     *Edge
 	permit   Permit

@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,10 +72,17 @@ func (c *Controller) deliver() {
 	}
 }
 
-// call calls the function for one event. Should it panic, the others are left
-// for the next request.
+// call calls the function for one event. It may be called on behalf of a request
+// that has just got its place, or by the timer, which nobody could recover: so a
+// panic ends here, and is reported as net/http reports those of handlers.
 func (c *Controller) call() {
 	defer c.events.calling.Unlock()
+	defer func() {
+		if fault := recover(); fault != nil {
+			slog.Error("admission: the function for events has panicked; its request goes on, the event is lost",
+				"panic", fault, "stack", string(debug.Stack()))
+		}
+	}()
 	c.mu.Lock()
 	if len(c.events.pending) == 0 {
 		c.mu.Unlock()

@@ -33,9 +33,10 @@ type law struct {
 	tiers int
 	most  int // hard cap of places, 0 without one
 
-	n     int     // requests that run
-	limit float64 // places
-	clean int     // up to so many, requests do not wait for each other
+	n     int           // requests that run
+	ns    [maxTiers]int // the same, by tier
+	limit float64       // places
+	clean int           // up to so many, requests do not wait for each other
 
 	knee    float64 // busy places, over all windows
 	kneeSat float64 // the same, over saturated ones
@@ -43,15 +44,11 @@ type law struct {
 	ended   float64 // completions so far
 	age     float64 // seconds in which the knee has been watched
 
-	// Evidence for the service time: area is time that requests ran while few
-	// did, count the completions in it. service is area÷count at the last batch.
-	area, count float64
-	service     float64
-	mean        float64 // service time of the mix
-	batch       batch
-	batchLimit  float64 // the limit at the last batch, and the highest since
-	fed         float64 // when the limit last did not need evidence to fall
-	fresh       int     // clean completions since the service time last jumped
+	proof      evidence // of the service time
+	mean       float64  // service time of the mix
+	batchLimit float64  // the limit at the last batch, and the highest since
+	fed        float64  // when the limit last did not need evidence to fall
+	lift       lift
 	// cleanTime is the time with few running, the integral behind area; it counts
 	// from calm on.
 	cleanTime float64
@@ -82,17 +79,8 @@ type law struct {
 	early func() [maxTiers]earlyRefusals // those that took no lock, since the last call
 }
 
-// A batch of evidence.
-type batch struct {
-	area     float64
-	expected float64 // what area would be at the service time known
-	count    float64
-	unknown  float64 // completions while none was known
-	start    float64 // law.cleanTime at its beginning
-}
-
 func newLaw(tiers, most int) *law {
-	l := &law{tiers: tiers, most: most, knee: 1, clean: 1, limit: startLimit, batchLimit: startLimit}
+	l := &law{tiers: tiers, most: most, knee: 1, clean: 1, limit: startLimit, batchLimit: startLimit, lift: newLift()}
 	for t := range l.displaced {
 		l.displaced[t] = math.Inf(-1)
 	}
@@ -104,10 +92,16 @@ func newLaw(tiers, most int) *law {
 
 // places is how many requests may run now.
 func (l *law) places() int {
-	p := max(1, int(l.limit+0.5))
+	p := l.usualPlaces()
 	if l.probe.on {
-		p = l.clean
+		p = min(p, l.clean)
 	}
+	return p
+}
+
+// usualPlaces is places outside of probes.
+func (l *law) usualPlaces() int {
+	p := max(1, int(l.raised()+0.5))
 	if l.most > 0 {
 		p = min(p, l.most)
 	}
@@ -119,13 +113,13 @@ func (l *law) crowd() float64 {
 	if l.kneeSat <= 0 {
 		return admitted
 	}
-	return l.limit / l.kneeSat
+	return l.raised() / l.kneeSat
 }
 
 // room is how many requests may wait: the whole house holds no more than
 // `house` service times of work.
 func (l *law) room() int {
-	return max(minQueue, int(house*l.kneeSat-l.limit))
+	return max(minQueue, int(house*l.kneeSat-l.raised()))
 }
 
 // patience is how long a request may wait.
@@ -134,17 +128,6 @@ func (l *law) patience() float64 {
 		return waitUnknown
 	}
 	return l.mean * max(minWait, house-l.crowd())
-}
-
-// serviceOf is the service time to count for a request.
-func (l *law) serviceOf(took float64) float64 {
-	switch {
-	case l.service == 0:
-		return took
-	case l.fresh < fewEvidence:
-		return l.area / l.count * (1 + 1/math.Sqrt(l.count))
-	}
-	return l.area / l.count
 }
 
 // read moves the clock to now.
@@ -172,8 +155,7 @@ func (l *law) read(now float64) {
 		l.calm = math.Inf(1)
 	}
 	if d := until - max(l.last, l.probe.skip, l.calm); d > 0 && l.n > 0 && l.n <= l.clean {
-		l.area += float64(l.n) * d
-		l.batch.area += float64(l.n) * d
+		l.proof.grow(&l.ns, d)
 		l.cleanTime += d
 	}
 	l.giveUpProbe(now)
@@ -195,7 +177,7 @@ func (l *law) arrive(now float64, s *slot) {
 	case l.size == 0 && l.n < l.places():
 		l.run(now, s)
 		return
-	case l.hopeless(now, s):
+	case l.hopeless(now+l.ahead(s), s):
 		l.refuse(s, Deadline)
 	case l.size >= l.room():
 		if w := l.worst(); s.prio >= w {
@@ -228,6 +210,22 @@ func (l *law) hopeless(now float64, s *slot) bool {
 	return now+l.stall.total > s.deadline-l.mean*l.crowd()
 }
 
+// ahead is how long those take who wait already and are served before s: the more
+// important ones, and those of its tier unless that is served by luck.
+func (l *law) ahead(s *slot) float64 {
+	if l.kneeSat == 0 {
+		return 0
+	}
+	n := 0
+	for t := range s.tier {
+		n += l.counts[t]
+	}
+	if l.last-l.displaced[s.tier] >= luckTime*l.mean {
+		n += l.counts[s.tier]
+	}
+	return float64(n) * l.mean / l.kneeSat
+}
+
 // drain lets those in who wait, while there are places.
 func (l *law) drain(now float64) {
 	for l.size > 0 && l.n < l.places() {
@@ -253,6 +251,7 @@ func (l *law) drain(now float64) {
 
 func (l *law) run(now float64, s *slot) {
 	l.n++
+	l.ns[s.tier]++
 	if l.n <= l.clean {
 		l.calm = min(l.calm, now)
 	}
@@ -321,92 +320,37 @@ const (
 func (l *law) done(now float64, s *slot, e ending) {
 	l.read(now)
 	took := now - s.started
-	if e == whole && l.service == 0 && l.n <= l.clean && 2*(l.cleanTime-s.clean0) < took {
+	if e == whole && l.proof.service == 0 && l.n <= l.clean && 2*(l.cleanTime-s.clean0) < took {
 		// It ends in calm, but ran for the most part in a crowd: at the end of a
 		// burst, before anything is known, it would look much too fast.
 		l.forget(s)
 	} else if e == whole {
-		l.evidence(now)
+		l.learn(now, s.tier)
 	} else {
 		l.forget(s)
 	}
 	l.n--
+	l.ns[s.tier]--
 	if l.probe.on && !l.probe.counting && l.n <= l.clean {
 		l.probe.counting = true
 		l.calm = now
 		l.probe.skip = now + probeSettle*l.mean
 		l.probe.end = l.probe.skip + l.probeLength()*l.mean
 	}
-	service := l.serviceOf(took)
-	switch e {
-	case whole:
+	service := l.serviceOf(s.tier, took)
+	switch {
+	case e == whole:
 		l.window.work += service
 		l.window.count++
-		l.tally[s.tier].took(took)
-	case early:
+		l.window.took.add(s.tier, took)
+	case e == early && l.proof.service > 0:
 		l.window.work += min(service, took)
 		l.window.count++
+	}
+	if e != detached {
 		l.tally[s.tier].took(took)
-	case detached:
 	}
 	l.load.done(now, s, e, took)
 	l.tickIfOver(now)
 	l.drain(now)
-}
-
-// evidence counts a clean completion, before it leaves.
-func (l *law) evidence(now float64) {
-	if l.n > l.clean || l.probe.closed || now <= max(l.probe.skip, l.calm) {
-		return
-	}
-	l.count++
-	l.fresh++
-	b := &l.batch
-	b.count++
-	if l.service > 0 {
-		b.expected += l.service
-	} else {
-		b.unknown++
-		b.expected += l.area / l.count
-	}
-	if most := max(64, 4*float64(l.clean)); l.count > most {
-		l.area *= most / l.count
-		l.count = most
-	}
-	most := max(16, 2*float64(l.clean))
-	if l.service == 0 {
-		most = max(4, 3*float64(l.clean)) // to know little is much better than nothing
-	}
-	if b.count >= most {
-		l.conclude(now)
-	}
-}
-
-// conclude ends a batch of evidence.
-func (l *law) conclude(now float64) {
-	b := &l.batch
-	rho := b.area / b.expected
-	if rho > 2 && 2*b.unknown < b.count && l.service > 0 {
-		l.count = min(l.count, 16)
-		l.area = l.service * rho * l.count
-		l.fresh = 0
-		l.note(Jump)
-	}
-	if l.service == 0 {
-		l.note(KneeFound)
-		l.probe.end = now // it has found what it was for
-	}
-	if l.count >= 4 {
-		l.service = l.area / l.count
-	}
-	*b = batch{start: l.cleanTime}
-	l.batchLimit = l.limit
-	l.probe.evidence = now
-}
-
-// forget takes a request's share out of the evidence: it ended without having
-// done its work, so the time that it ran says nothing.
-func (l *law) forget(s *slot) {
-	l.area = max(l.area-(l.cleanTime-s.clean0), l.area/2)
-	l.batch.area = max(l.batch.area-(l.cleanTime-max(s.clean0, l.batch.start)), 0)
 }

@@ -29,12 +29,23 @@ func newLuck(seed uint64, hour int64) *luck {
 	return &l
 }
 
-// setLuck draws the order for the hour of now, if that is a new one.
-func (c *Controller) setLuck(now time.Time) {
-	if hour := now.Unix() / 3600; c.luck.Load() == nil || hour != c.hour {
-		c.hour = hour
-		c.luck.Store(newLuck(c.config.seed, hour))
+// luckRead is for how long the wall clock need not be read for the hour, in
+// seconds. It may be set, and goes on while the process is suspended.
+const luckRead = 1.0
+
+// setLuck draws the order for the hour that it is, and says whether that is a
+// new one. The lock is held.
+func (c *Controller) setLuck() bool {
+	now := time.Now()
+	over := time.Duration(3600-now.Unix()%3600)*time.Second - time.Duration(now.Nanosecond())
+	c.luckUntil = now.Sub(c.start).Seconds() + min(luckRead, over.Seconds())
+	hour := now.Unix() / 3600
+	if c.luck.Load() != nil && hour == c.hour {
+		return false
 	}
+	c.hour = hour
+	c.luck.Store(newLuck(c.config.seed, hour))
+	return true
 }
 
 // hash spreads callers over cohorts. It is a multiply-and-fold hash over words

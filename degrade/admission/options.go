@@ -61,8 +61,11 @@ func WithLimit(most int) Option {
 }
 
 // WithEvents calls f for what the controller finds out and does, in order,
-// one call at a time and outside its lock. The goroutine of some request waits
-// for f, so f must be quick and must not call the controller's Acquire.
+// one call at a time and outside its lock. Whoever used the controller last waits
+// for f, which is some request, the controller's timer, or who asked for a
+// Snapshot; so f must be quick and must not call the controller's Acquire. If f
+// panics, that is logged by slog's default logger with the stack, and goes no
+// further.
 func WithEvents(f func(Event)) Option {
 	return func(c *config) error {
 		if f == nil {

@@ -27,7 +27,8 @@ type Pressure struct {
 	// Classes[j] is the service time with j tiers of features shed for the user.
 	Classes [maxTiers]ClassTime
 	// Waiting is the share of the time in which requests waited, and Refused the
-	// share of requests that were refused, both since the last call, 0 to 1.
+	// share of requests that were refused, or given up while they waited, both
+	// since the last call, 0 to 1.
 	Waiting, Refused float64
 	// Saturated says that requests wait for most of the time.
 	Saturated bool

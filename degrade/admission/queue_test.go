@@ -161,7 +161,7 @@ func TestLawKeepsCount(t *testing.T) {
 				if l.size > 0 && l.n < l.places() {
 					t.Fatalf("%d wait though only %d of %d places are taken", l.size, l.n, l.places())
 				}
-				if !(l.area >= 0 && l.count >= 0 && l.limit >= minLimit && l.mean >= 0 && l.kneeSat >= 0) {
+				if !(l.proof.batch.area[0] >= 0 && l.proof.batch.count >= 0 && l.limit >= minLimit && l.mean >= 0 && l.kneeSat >= 0) {
 					t.Fatalf("not sane: %+v", l)
 				}
 			},

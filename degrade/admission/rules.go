@@ -27,7 +27,8 @@ type Rule struct {
 	// are admitted or refused like others, but give their place back at once.
 	LongPoll bool
 	// Exempt requests go past the controller and are never refused, such as
-	// health checks.
+	// health checks. A tier that they claim without being trusted, and better than
+	// the one a request without a rule has, is taken out of their baggage.
 	Exempt bool
 }
 
@@ -40,9 +41,10 @@ type rules struct {
 type compiled struct {
 	rank                     int // -1: does not say
 	stream, longPoll, exempt bool
-	// redirect: it is the rule of the path that the mux would redirect to, and
+	// redirect: it is the rule of a path that others may read in another way, and
 	// can only make a request less important.
 	redirect bool
+	lesser   *compiled // itself as a redirect; nil: itself
 }
 
 // ServeHTTP makes it a handler to the mux, which only looks it up.
@@ -98,7 +100,8 @@ func (r rules) add(rule Rule, rank func(string) (int, error)) error {
 	case !rule.Exempt && !lasting:
 		return errors.New("it says nothing: give it a Tier, Stream, LongPoll or Exempt")
 	}
-	r.redirects[rule.Pattern] = &compiled{rank: c.rank, redirect: true}
+	c.lesser = &compiled{rank: c.rank, redirect: true}
+	r.redirects[rule.Pattern] = c.lesser
 	return register(r.mux, rule.Pattern, c)
 }
 
@@ -125,25 +128,24 @@ func possible(pattern string) error {
 	if err := possibleHost(rest[:i]); err != nil {
 		return err
 	}
-	if _, err := url.PathUnescape(rest[i:]); err != nil {
+	decoded, err := url.PathUnescape(rest[i:])
+	if err != nil {
 		return fmt.Errorf("it matches nothing: %w", err)
 	}
-	if method != http.MethodConnect {
-		clean := path.Clean(rest[i:])
-		if strings.HasSuffix(rest, "/") && clean != "/" {
-			clean += "/"
-		}
-		if clean != rest[i:] {
-			return fmt.Errorf("it matches nothing, since paths are cleaned before: write %s", rest[:i]+clean)
-		}
+	if clean := cleaned(rest[i:]); clean != rest[i:] {
+		return fmt.Errorf("it matches nothing, since paths are cleaned before: write %s", rest[:i]+clean)
+	}
+	if encodesSlash(rest[i:]) || unclean(decoded) {
+		return errors.New("it gives nothing, since some routers decode such a path and take it for another one: give a pattern without encoded slashes and dots, such as its parent's")
 	}
 	return nil
 }
 
 func possibleHost(host string) error {
+	name, _, port := strings.Cut(host, ":")
 	switch {
-	case strings.Contains(host, ":"):
-		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", host[:strings.Index(host, ":")])
+	case port:
+		return fmt.Errorf("it matches nothing, since hosts are compared without their ports: write %s", name)
 	case host != strings.ToLower(host):
 		return fmt.Errorf("clients send hosts in lower case: write %s", strings.ToLower(host))
 	}
@@ -165,9 +167,9 @@ func register(mux *http.ServeMux, pattern string, c *compiled) (err error) {
 	return nil
 }
 
-// of returns the rule of a call, or noRule. A path that is not clean would be
-// redirected by the mux, but other routers take it as it is, so it must not gain
-// what the clean one has.
+// of returns the rule of a call, or noRule. A path that is not clean, or has an
+// encoded slash, is another one to some routers than to the mux. It gains nothing
+// by its rules then, and has the less important one of the two.
 func (r rules) of(call *Call) *compiled {
 	if r.mux == nil {
 		return noRule
@@ -176,6 +178,30 @@ func (r rules) of(call *Call) *compiled {
 	if request == nil {
 		request = &http.Request{Method: call.Method, URL: &url.URL{Path: call.Path}}
 	}
+	rule := r.lookup(request)
+	unclean := unclean(request.URL.Path)
+	if !unclean && !encodesSlash(request.URL.RawPath) {
+		return rule
+	}
+	other := r.lookup(&http.Request{
+		Method: request.Method,
+		Host:   request.Host,
+		URL:    &url.URL{Host: request.URL.Host, Path: cleaned(request.URL.Path)},
+	})
+	if other == rule && !unclean {
+		return rule
+	}
+	if other.rank > rule.rank {
+		rule = other
+	}
+	if rule.lesser != nil {
+		return rule.lesser
+	}
+	return rule
+}
+
+// lookup is the rule of the path as the mux understands it.
+func (r rules) lookup(request *http.Request) *compiled {
 	handler, pattern := r.mux.Handler(request)
 	if c, ok := handler.(*compiled); ok {
 		return c
@@ -184,4 +210,37 @@ func (r rules) of(call *Call) *compiled {
 		return c
 	}
 	return noRule
+}
+
+// unclean says that a decoded path has empty, "." or ".." segments, or does not
+// begin at the root.
+func unclean(p string) bool {
+	if !strings.HasPrefix(p, "/") || strings.Contains(p, "//") {
+		return true
+	}
+	for {
+		i := strings.Index(p, "/.")
+		if i < 0 {
+			return false
+		}
+		p = p[i+1:]
+		switch segment, _, _ := strings.Cut(p, "/"); segment {
+		case ".", "..":
+			return true
+		}
+	}
+}
+
+// encodesSlash says so of a path that was not decoded.
+func encodesSlash(raw string) bool {
+	return raw != "" && (strings.Contains(raw, "%2F") || strings.Contains(raw, "%2f"))
+}
+
+// cleaned is the path without such segments. It keeps a slash at the end.
+func cleaned(p string) string {
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
 }

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bufio"
 	"context"
 	"net/http"
 	"net/http/httptest"
@@ -56,7 +57,13 @@ func TestRulesGiveTheTier(t *testing.T) {
 		{"GET", "/items/7", 1},
 		{"HEAD", "/items/7", 1},
 		{"GET", "/items/7/reviews", 3},
-		{"GET", "/items/a%2Fb", 1},
+		{"GET", "/items/a%2Fb", 2}, // /items/a/b to some routers
+		{"GET", "/shop.v1.Cart/a%2fb", 1},
+		{"GET", "/static/a%2fb", 3},
+		{"GET", "/static/%2e%2e/items/7", 3}, // below /static/ to some
+		{"GET", "/%2e/static/app.js", 3},
+		{"GET", "/.well-known/x", 2},
+		{"GET", "/shop.v1.Cart/.x/..y/z..", 1},
 		{"GET", "//static/app.js", 3},
 		{"GET", "/items/../static/app.js", 3},
 		{"GET", "/static/../items/7", 2}, // no better than without a rule
@@ -97,7 +104,10 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		{"ambiguous", []EdgeOption{WithRules(Rule{Pattern: "/a/{x}", Tier: "critical"}, Rule{Pattern: "/{x}/b", Tier: "optional"})}, "conflicts with pattern"},
 		{"a method that nobody uses", []EdgeOption{WithRules(Rule{Pattern: "get /a", Tier: "critical"})}, "no request has the method get: write GET"},
 		{"a query", []EdgeOption{WithRules(Rule{Pattern: "/a?b=c", Tier: "critical"})}, "it matches nothing: a path ends before ? and #"},
+		{"an unclean path to connect to", []EdgeOption{WithRules(Rule{Pattern: "CONNECT /a/../b", Tier: "critical"})}, "it matches nothing, since paths are cleaned before: write /b"},
 		{"an unclean path", []EdgeOption{WithRules(Rule{Pattern: "/a//b", Tier: "critical"})}, "it matches nothing, since paths are cleaned before: write /a/b"},
+		{"an encoded slash", []EdgeOption{WithRules(Rule{Pattern: "/a%2Fb", Exempt: true})}, "it gives nothing, since some routers decode such a path"},
+		{"encoded dots", []EdgeOption{WithRules(Rule{Pattern: "/a/%2e%2E/b", Tier: "critical"})}, "it gives nothing, since some routers decode such a path"},
 		{"a space", []EdgeOption{WithRules(Rule{Pattern: "/a b", Tier: "critical"})}, "it has a space in its path: write /a%20b"},
 		{"a bad escape", []EdgeOption{WithRules(Rule{Pattern: "/a%zz", Tier: "critical"})}, "it matches nothing: invalid URL escape"},
 		{"a host with its port", []EdgeOption{WithRules(Rule{Pattern: "shop.example:8080/a", Tier: "critical"})}, "it matches nothing, since hosts are compared without their ports: write shop.example"},
@@ -185,4 +195,70 @@ func TestAStrangerCannotRaiseItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A path that some routers take for another one gains neither an exemption, nor
+// the end of a stream's place, nor a better tier.
+func TestUncleanPathsGainNothing(t *testing.T) {
+	e := newEdge(t, newController(t), WithRules(
+		Rule{Pattern: "/public/", Exempt: true},
+		Rule{Pattern: "/public/{name}", Exempt: true},
+		Rule{Pattern: "/livez", Exempt: true},
+		Rule{Pattern: "/poll/", LongPoll: true},
+		Rule{Pattern: "/events/", Stream: true},
+		Rule{Pattern: "/pay/", Tier: "critical"},
+		Rule{Pattern: "CONNECT /pay/", Tier: "critical"},
+	))
+	for _, root := range []string{"/public/", "/poll/", "/events/", "/pay/"} {
+		for _, line := range []string{
+			"GET " + root + "%2e%2e/report",
+			"GET " + root + "%2E./report",
+			"GET " + root + "..%2freport",
+			"GET " + root + "a%2f..%2f..%2Freport",
+			"GET " + root + "%2e%2e",
+			"GET " + root + "%2F/report",
+			"GET " + root + "../report",
+			"GET " + root + "./x",
+			"GET " + root + "/x",
+			"GET /report/.." + root,
+			"GET /report/%2e%2e" + root + "x",
+			"CONNECT " + root + "../report",
+			"CONNECT /report/.." + root,
+		} {
+			c := call(parsed(t, line))
+			r := e.rules.of(&c)
+			if rank := e.rank(t.Context(), c, r, ""); r.exempt || r.stream || r.longPoll || rank != 2 {
+				t.Errorf("%s: exempt %v, stream %v, long poll %v, tier %d", line, r.exempt, r.stream, r.longPoll, rank)
+			}
+		}
+	}
+	for _, line := range []string{"GET /livez/", "GET //livez", "GET /public/a%2Fb"} {
+		c := call(parsed(t, line))
+		// Of the last, one reading is a rule's for one segment, the other its
+		// parent's. Both are exempt, but that is for two rules to say.
+		if e.rules.of(&c).exempt {
+			t.Errorf("%s has the exemption of another path", line)
+		}
+	}
+	for _, line := range []string{"GET /public/a", "GET /public/a/b", "GET /livez", "GET /public/a/b%2Fc", "GET /public/.x", "CONNECT /public/a"} {
+		c := call(parsed(t, line))
+		if !e.rules.of(&c).exempt {
+			t.Errorf("%s is not exempt", line)
+		}
+	}
+	// A call of another protocol has no request.
+	c := Call{Method: "GET", Path: "/public/../report"}
+	if e.rules.of(&c).exempt {
+		t.Errorf("%s is exempt as a procedure", c.Path)
+	}
+}
+
+// parsed is a request as a server reads it.
+func parsed(t *testing.T, line string) *http.Request {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(line + " HTTP/1.1\r\nHost: h\r\n\r\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

@@ -82,6 +82,8 @@ type sim struct {
 	off    [4]float64
 	ref    [4]float64
 	seq    uint64
+
+	failing bool
 }
 
 func newSim(m model, seed uint64) *sim {
@@ -211,7 +213,11 @@ func (s *sim) run(until float64) {
 			}
 			s.good[e.s.tier] += s.jobs[e.s].need
 			delete(s.jobs, e.s)
-			s.l.done(s.l.clock(s.now), e.s, whole)
+			how := whole
+			if s.failing {
+				how = early
+			}
+			s.l.done(s.l.clock(s.now), e.s, how)
 			if s.m.ps {
 				s.psPlan()
 			} else {

@@ -5,10 +5,10 @@ import "time"
 // TierStatus is how one tier fares.
 type TierStatus struct {
 	Name string
-	// Since the start.
+	// Since the start. Refused are also those whose caller gave up waiting.
 	Arrivals, Admitted, Refused uint64
 	// RefusedShare is the share of recent requests (some 10 s) that were
-	// refused, 0 to 1.
+	// refused, or given up while they waited, 0 to 1.
 	RefusedShare float64
 	// QueueDelay is how long recently admitted requests waited, on average.
 	QueueDelay time.Duration
@@ -25,7 +25,8 @@ type Snapshot struct {
 	Knee     float64 // places that are busy at capacity; 0 while unknown
 	// ServiceTime is the uncongested mean of all requests; 0 while unknown.
 	ServiceTime time.Duration
-	// Utilisation is InFlight ÷ Limit.
+	// Utilisation is InFlight ÷ Limit, 1 at most, and during a probe, which lowers
+	// that for a moment, InFlight ÷ what it is otherwise.
 	Utilisation float64
 	Saturated   bool
 	Probing     bool
@@ -52,7 +53,7 @@ func (c *Controller) Snapshot() Snapshot {
 		Waiting:     l.size,
 		Knee:        l.kneeSat,
 		ServiceTime: duration(l.mean),
-		Utilisation: float64(l.n) / float64(l.places()),
+		Utilisation: min(1, float64(l.n)/float64(l.usualPlaces())),
 		Saturated:   l.busy,
 		Probing:     l.probe.on,
 		CutOff:      len(c.config.tiers),

@@ -14,6 +14,10 @@ const (
 	// beatMin and beatMax bound how often the clock is read, in seconds.
 	beatMin = 0.010
 	beatMax = 0.250
+	// stopMin is from how many seconds on a gap is a stop of the process. Shorter
+	// ones, such as those of a container that has used up its share of the
+	// processors, are a part of what it can do.
+	stopMin = 1.0
 )
 
 // beat is how often the clock has to be read at the least, in seconds; 0: there is
@@ -36,6 +40,9 @@ func (l *law) clock(seconds float64) float64 {
 	}
 	if gap, beat := now-l.last, l.beat(); gap > 2*beat && l.n+l.size > 0 {
 		l.stall.total += gap - beat
+		if gap < stopMin {
+			l.window.paused += gap - beat
+		}
 	}
 	return seconds - l.stall.total
 }

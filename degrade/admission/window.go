@@ -24,6 +24,10 @@ const (
 	growLook = 16.0
 	// fewEvidence is how many clean completions leave much to learn.
 	fewEvidence = 16
+	// mostUnknown bounds the limit while no service time is known.
+	mostUnknown = 2.0 * startLimit
+	// leastEvidence is how many there have to be to know anything.
+	leastEvidence = 4.0
 	// shrink is how slowly an unsaturated limit follows the load down, for each
 	// service time.
 	shrink = 0.001
@@ -56,6 +60,8 @@ type window struct {
 	area   float64 // time that requests ran
 	peak   int
 	probed bool // the last window ended in a probe
+	took   byTier
+	paused float64 // time that the law's clock left out, though the process was not stopped
 }
 
 // lean sums saturated windows, to see whether all that runs is busy.
@@ -126,9 +132,9 @@ func (l *law) tick(now, t float64) {
 	probed := l.probe.on || w.probed
 	if !probed && known {
 		l.age += t
-		l.knee += max(l.gain(t, kneeMemory), t/l.age) * (busy - l.knee)
+		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy/math.Sqrt(l.lift.trust) - l.knee)
 		share := cleanShare
-		if l.fresh < fewEvidence {
+		if l.proof.fresh < fewEvidence {
 			share = cleanYoung
 		}
 		l.clean = max(1, int(share*l.knee))
@@ -137,8 +143,8 @@ func (l *law) tick(now, t float64) {
 		switch {
 		case l.kneeSat == 0:
 			l.kneeSat = min(busy, float64(w.peak))
-		case !probed:
-			l.kneeSat += l.gain(t, kneeMemory) * (busy - l.kneeSat)
+		case !probed && !l.lift.on:
+			l.kneeSat += min(1, t/(kneeMemory*l.slowest())) * (busy - l.kneeSat)
 			l.grow(t)
 		}
 		l.steer(now)
@@ -146,8 +152,11 @@ func (l *law) tick(now, t float64) {
 	if !saturated {
 		l.relax(t)
 	}
+	if !probed && known {
+		l.look(now, t, saturated)
+	}
 	l.expire(now)
-	l.load.window(t, l.crowd(), w, saturated, probed)
+	l.load.window(t+w.paused, l.crowd(), w, saturated, probed)
 	if saturated {
 		l.observe(now, t)
 	} else {
@@ -167,7 +176,7 @@ func (l *law) grow(t float64) {
 		return
 	}
 	s.looks++
-	if l.service == 0 || s.area > uncrowded*s.work {
+	if l.proof.service == 0 || s.area > uncrowded*s.work {
 		s.looks = 0
 	}
 	if s.looks > 1 {
@@ -183,15 +192,18 @@ func (l *law) steer(now float64) {
 	if want >= fall*l.batchLimit {
 		l.fed = now
 	}
+	if l.proof.service == 0 {
+		want = min(want, mostUnknown) // the limit must not run away
+	}
 	if want < l.limit {
 		want = max(want, min(l.limit, fall*l.batchLimit))
 	}
 	l.limit = max(minLimit, want)
 	l.batchLimit = max(l.batchLimit, l.limit)
-	if l.ended < startLimit || l.probe.on || l.probe.start > 0 && now-l.probe.start <= gapUnknown*l.mean {
+	if l.ended < startLimit || l.lift.on || l.probe.on || l.probe.start > 0 && now-l.probe.start <= gapUnknown*l.mean {
 		return
 	}
-	if l.probe.start == 0 && l.service == 0 || now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
+	if l.probe.start == 0 && l.proof.service == 0 || now-max(l.probe.evidence, l.probe.start) > l.gap()*l.mean {
 		l.probe.on, l.probe.counting = true, false
 		l.probe.start, l.probe.progress, l.probe.least = now, now, l.n
 		l.note(Probe)
@@ -202,9 +214,9 @@ func (l *law) steer(now float64) {
 func (l *law) gap() float64 {
 	gap := gapSettled
 	switch {
-	case l.fresh < fewEvidence || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
+	case l.proof.fresh < fewEvidence || l.limit > 4*l.kneeSat || l.last-l.fed > starving*l.mean:
 		gap = gapUnknown
-	case l.fresh < youngEvidence:
+	case l.proof.fresh < youngEvidence:
 		gap = gapYoung
 	}
 	return gap * math.Exp2(float64(l.probe.giveUps))
@@ -224,7 +236,7 @@ func (l *law) relax(t float64) {
 // probeLength is how long a probe counts, in mean service times: the first until
 // there is a batch of evidence, if that comes at all.
 func (l *law) probeLength() float64 {
-	if l.service == 0 {
+	if l.proof.service == 0 {
 		return 4 * probeLength
 	}
 	return probeLength

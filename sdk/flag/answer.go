@@ -90,6 +90,9 @@ func (s *Set) guarded(f *served) bool {
 
 // targeted evaluates the targeting of a flag.
 func (s *Set) targeted(f *served, ctx map[string]any) answer {
+	if s.budget != nil {
+		return s.frugal(f, ctx)
+	}
 	e := evaluation{set: s, flag: f.def, ctx: ctx, steps: maxSteps, scope: value{kind: kindRoot}}
 	chosen, v := e.outcome(f.rule.root)
 	if chosen != nil && !e.exhausted() {

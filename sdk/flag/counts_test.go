@@ -128,7 +128,7 @@ func TestPlacesServeTheSame(t *testing.T) {
 // Nothing is lost or counted twice, whoever counts and collects and whatever
 // changes meanwhile.
 func TestCountsAreExact(t *testing.T) {
-	const workers, rounds, changes = 16, 2000, 200
+	const workers, rounds, changes = 16, 6000, 200
 	c := flag.NewCounts()
 	var mu sync.Mutex
 	current := setOf(t, flag.Update{Flags: benchFlags}).Counted(c)
@@ -137,14 +137,19 @@ func TestCountsAreExact(t *testing.T) {
 		defer mu.Unlock()
 		return current
 	}
-	var work sync.WaitGroup
+	var work, warm sync.WaitGroup
+	warm.Add(workers)
 	for range workers {
 		work.Go(func() {
-			for range rounds {
+			for i := range rounds {
+				if i == rounds*2/3 { // so many make it hot, whoever runs when
+					warm.Done()
+				}
 				load().Bool("static", false, nil)
 			}
 		})
 	}
+	warm.Wait()
 	total := map[string]uint64{}
 	for i := range changes {
 		variants := `"on":true,"off":false`

@@ -148,6 +148,10 @@ func (c *checker) flagVariants(n *jsonNode, d *Definition) {
 // counts up to here without gaps.
 const maxSafeInteger = 1<<53 - 1
 
+func unsafeInteger(f float64) bool {
+	return f == math.Trunc(f) && math.Abs(f) > maxSafeInteger && !math.IsInf(f, 0)
+}
+
 func (c *checker) variant(n *jsonNode, v *variant) Type {
 	v.name, v.json = n.name, c.text[n.start:n.end]
 	switch n.kind {
@@ -160,7 +164,7 @@ func (c *checker) variant(n *jsonNode, v *variant) Type {
 	case jsonNumber:
 		f := c.finite(n)
 		v.value = f
-		if f == math.Trunc(f) && math.Abs(f) > maxSafeInteger && !math.IsInf(f, 0) {
+		if unsafeInteger(f) {
 			c.errorf(n.start, "use a string variant", "whole numbers beyond ±%d are not the same number in every language", int64(maxSafeInteger))
 		}
 		return Number
@@ -189,7 +193,11 @@ func (c *checker) data(n *jsonNode) any {
 	case jsonBool:
 		return n.truth
 	case jsonNumber:
-		return c.finite(n)
+		f := c.finite(n)
+		if unsafeInteger(f) { // some protocols carry its text, others a double
+			c.warnf(n.start, "use a string", "whole numbers beyond ±%d are not the same number in every language", int64(maxSafeInteger))
+		}
+		return f
 	case jsonString:
 		return n.str
 	case jsonArray:

@@ -88,6 +88,7 @@ type Set struct {
 	dependents  table[table[struct{}]] // by rule or guard: who refers to it
 	overrides   table[pinned]
 	guards      table[OpenGuard]
+	removed     []removedFlag // the newest, oldest first
 
 	view     *view
 	settings Settings
@@ -105,6 +106,7 @@ type Set struct {
 	clock  func() time.Time
 	draw   func() uint32
 	counts *Counts // nil: nothing is counted
+	budget *budget // nil: each evaluation has its own bound alone
 }
 
 // served is a flag as a set serves it.

@@ -40,6 +40,7 @@ type build struct {
 	guards      *tableEdit[OpenGuard]
 	dependents  map[string]*tableEdit[struct{}] // those that were touched
 	touched     map[string]bool                 // rules whose meaning changed
+	removed     []removedFlag
 	problems    map[string]Faults
 	whole       bool // the problems of the whole set are told
 	stale       bool // the view must be made anew
@@ -186,6 +187,7 @@ func (b *build) removeFlag(key string) {
 	if f, ok := b.flags.get(key); ok {
 		b.unlink(key, f.def.refs, f.guard())
 		b.flags.delete(key)
+		b.removed = append(b.removed, removedFlag{key, b.next.revision})
 	}
 	delete(b.problems, key)
 }
@@ -283,6 +285,9 @@ func (b *build) pin(key string) {
 	if o, ok := b.overrides.get(key); ok && o.live(b.now) {
 		next.override = overrideFor(f.def, o)
 	}
+	if f.override == nil && next.override == nil {
+		return // what goes had ended before
+	}
 	next.prepare()
 	b.flags.set(key, &next)
 }
@@ -313,6 +318,10 @@ func (b *build) finish() (*Set, []Problem) {
 	n.flags, n.broken = b.flags.done(), b.broken.done()
 	n.rules, n.brokenRules = b.rules.done(), b.brokenRules.done()
 	n.overrides, n.guards = b.overrides.done(), b.guards.done()
+	if len(b.removed) > 0 {
+		all := slices.Concat(n.removed, b.removed)
+		n.removed = all[max(0, len(all)-maxRemoved):]
+	}
 	dependents := n.dependents.edit()
 	for id, users := range b.dependents {
 		if users.n == 0 {

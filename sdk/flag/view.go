@@ -48,10 +48,19 @@ func (s *Set) baseMetadata(before *view) *baseMetadata {
 // ChangedKeys are the flags whose served answer may differ from an older set's,
 // sorted. What the two sets share is skipped, so that it costs as much as what
 // changed.
-func (s *Set) ChangedKeys(old *Set) []string {
+func (s *Set) ChangedKeys(old *Set) []string { return s.since(old, false) }
+
+// TouchedKeys are the flags that may have served something else than now, and
+// without regard to the context (STATIC), in an older set or in any between that
+// and this one: ChangedKeys, and what has changed and changed back. It names more
+// than that where it cannot tell. Whoever has missed the sets between must not keep
+// an answer of these.
+func (s *Set) TouchedKeys(old *Set) []string { return s.since(old, true) }
+
+func (s *Set) since(old *Set, touched bool) []string {
 	changed := map[string]struct{}{}
 	s.flags.diff(old.flags, func(key string, a, b **served) {
-		if a == nil || b == nil || !sameAnswer(*a, *b) {
+		if a == nil || b == nil || (touched && *a != *b) || !sameAnswer(*a, *b) {
 			changed[key] = struct{}{}
 		}
 	})
@@ -62,8 +71,25 @@ func (s *Set) ChangedKeys(old *Set) []string {
 			changed[key] = struct{}{}
 		}
 	})
-	s.changedByView(old, changed)
+	if touched {
+		for _, r := range s.removed {
+			if s.epoch != old.epoch || r.revision > old.revision {
+				changed[r.key] = struct{}{}
+			}
+		}
+	}
+	s.changedByView(old, touched, changed)
 	return sortedKeys(changed)
+}
+
+// maxRemoved is how many flags that were removed a set remembers.
+const maxRemoved = 256
+
+// removedFlag is a flag that a set does not have any more, though one between an
+// older set and this may have had it.
+type removedFlag struct {
+	key      string
+	revision int64
 }
 
 // sameAnswer tells whether two versions of a flag serve the same to everybody.
@@ -76,19 +102,20 @@ func sameAnswer(a, b *served) bool {
 }
 
 // changedByView adds the flags that a change of level, seed, settings, guards or
-// tag touches.
-func (s *Set) changedByView(old *Set, changed map[string]struct{}) {
+// tag touches. If touched, there may have been other views between the two, and a
+// flag that is shed or guarded in both may have been neither.
+func (s *Set) changedByView(old *Set, touched bool, changed map[string]struct{}) {
 	a, b := old.view, s.view
 	if a == b {
 		return
 	}
-	everything := a.base != b.base && !maps.Equal(a.base.m, b.base.m)
+	everything := a.base != b.base && (touched || !maps.Equal(a.base.m, b.base.m))
 	rehashed := a.bucketing != b.bucketing
 	var ranks [degrade.MaxTiers]bool
 	some := everything || rehashed
 	for r := range ranks {
 		partly := b.fractions[r] > 0 && b.fractions[r] < uint32(degrade.One)
-		ranks[r] = a.fractions[r] != b.fractions[r] || (partly && (a.seed != b.seed || rehashed))
+		ranks[r] = a.fractions[r] != b.fractions[r] || (partly && (a.seed != b.seed || rehashed)) || (touched && b.fractions[r] > 0)
 		some = some || ranks[r]
 	}
 	if some {
@@ -104,7 +131,7 @@ func (s *Set) changedByView(old *Set, changed map[string]struct{}) {
 		}
 	}
 	b.guards.diff(a.guards, func(name string, x, y *OpenGuard) {
-		if (x == nil) == (y == nil) {
+		if (x == nil) == (y == nil) && !touched {
 			return
 		}
 		users, _ := s.dependents.get(guardID(name))

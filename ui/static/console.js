@@ -104,7 +104,7 @@
   }
 
   // ---- Live.
-  let source = null, lastHeard = Date.now(), waiting = Date.now(), everHeard = false, version = body.dataset.version || "", retry = 0, retryTimer = 0, reloadTimer = 0, confirmed = 0;
+  let source = null, lastHeard = Date.now(), waiting = Date.now(), everHeard = false, version = body.dataset.version || "", retry = 0, retryTimer = 0, reloadTimer = 0, confirmed = 0, still = false;
   const silent = 12000;
 
   function connect() {
@@ -119,6 +119,7 @@
       const d = JSON.parse(e.data);
       skew = d.now - Date.now();
       confirmed = d.confirmed;
+      still = d.still;
       heard();
     });
     source.addEventListener("patch", (e) => { heard(); version = e.lastEventId || version; apply(JSON.parse(e.data)); });
@@ -196,6 +197,8 @@
       text = `The server is not answering. This page shows how things were ${unit(quiet / 1000)} ago; it comes back by itself.`;
     } else if (confirmed > 15000) {
       text = `The server has not heard from its store for ${unit(confirmed / 1000)}: what is shown may be older than that. Apps go on as they are.`;
+    } else if (still) {
+      text = "Too many pages are open at this server for this one to follow what changes. Load it again to see how things are; it follows once there is room.";
     }
     banner.hidden = !text;
     if (banner.textContent !== text) banner.textContent = text;

@@ -15,7 +15,8 @@ const maxFetched = 64 << 20
 
 // IsURL tells a URL of a document from the path of a file.
 func IsURL(text string) bool {
-	return strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
+	scheme, _, ok := strings.Cut(text, "://")
+	return ok && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https"))
 }
 
 // Fetch reads what Read does from a URL, in as long as the context allows. Faults
@@ -24,7 +25,7 @@ func IsURL(text string) bool {
 func Fetch(ctx context.Context, from string) (*Bundle, error) {
 	u, err := url.Parse(from)
 	if err != nil {
-		return nil, errors.New("this is no URL: " + innermost(err))
+		return nil, errors.New(notURL(from)) // what is wrong may quote a password
 	}
 	name := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	text, err := get(ctx, from)
@@ -38,6 +39,16 @@ func Fetch(ctx context.Context, from string) (*Bundle, error) {
 	b.read(source{name: name, kind: strings.ToLower(path.Ext(u.Path)), text: text})
 	b.findRepeated()
 	return b, nil
+}
+
+// notURL says where a URL that cannot be read points, as far as that is no secret.
+func notURL(text string) string {
+	scheme, rest, _ := strings.Cut(text, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	if at := strings.LastIndex(authority, "@"); at >= 0 {
+		return scheme + "://…@" + authority[at+1:] + "/… is no URL"
+	}
+	return "this is no URL; one such as https://config.example/flags.json is wanted"
 }
 
 func get(ctx context.Context, from string) ([]byte, error) {

@@ -99,22 +99,25 @@ func printable(s string) string {
 }
 
 // Namespace is the namespace of a request: the one its headers name, or the
-// field of the message, or the default. A header that contradicts the field is
-// PERMISSION_DENIED, but for the selector header, which wins.
+// field of the message, or the default. Headers that contradict each other, or a
+// header that contradicts the field, are PERMISSION_DENIED, but for the selector
+// header, which wins over the field.
 func (c Caller) Namespace(field string) (string, error) {
 	return c.Select(field, func(name string) string { return name })
 }
 
 // Select is Namespace for the protocols of others, where the field may be a
 // selector as the header is: NAME, flagSetId=NAME or source=NAME. of is the
-// namespace that has a name or alias; "" if none does.
+// namespace that has a name or alias, which are the same; "" if none does.
 func (c Caller) Select(field string, of func(string) string) (string, error) {
-	name, err := c.named(selected(field))
+	name, err := c.named(selected(field), func(name string) string {
+		if ns := of(name); ns != "" {
+			return ns
+		}
+		return name
+	})
 	if err != nil {
 		return "", err
-	}
-	if ns := of(name); ns != "" {
-		name = ns
 	}
 	if err := store.CheckNamespace(name); err != nil {
 		if strings.ContainsAny(name, "=,") {
@@ -136,20 +139,23 @@ func selected(selector string) string {
 	return selector
 }
 
-// named is the name that a request gives its namespace.
-func (c Caller) named(field string) (string, error) {
-	name := store.DefaultNamespace
+// named is the namespace that a request names; of is that of a name.
+func (c Caller) named(field string, of func(string) string) (string, error) {
 	selector := selected(c.selector)
 	switch {
+	case selector != "" && c.header != "" && of(selector) != of(c.header):
+		return "", connect.NewError(connect.CodePermissionDenied,
+			fmt.Errorf("the header %s names namespace %q, and the header %s names %q", HeaderSelector, selector, HeaderNamespace, c.header))
 	case selector != "":
-		name = selector
-	case field != "" && c.header != "" && field != c.header:
+		return of(selector), nil
+	case field != "" && c.header != "" && of(field) != of(c.header):
 		return "", connect.NewError(connect.CodePermissionDenied,
 			fmt.Errorf("the request names namespace %q, and its header %s names %q", field, HeaderNamespace, c.header))
 	case field != "":
-		name = field
+		return of(field), nil
 	case c.header != "":
-		name = c.header
+		return of(c.header), nil
+	default:
+		return of(store.DefaultNamespace), nil
 	}
-	return name, nil
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -46,19 +47,34 @@ func (h Hosts) Guard(next http.Handler) http.Handler {
 			return
 		}
 		if !h.knows(r.Host) {
-			http.Error(w, fmt.Sprintf("this server is not called %q; if it should be, start it with --host", r.Host), http.StatusMisdirectedRequest)
+			refuse(w, r, http.StatusMisdirectedRequest, fmt.Sprintf("this server is not called %q; if it should be, start it with --host", r.Host))
 			return
 		}
 		if origin := r.Header.Get("Origin"); origin != "" && changes(r.Method) && !sameOrigin(origin, r.Host) && !listed(r.URL.Path) {
-			http.Error(w, fmt.Sprintf("a changing request from a page of %q is refused", origin), http.StatusForbidden)
+			refuse(w, r, http.StatusForbidden, fmt.Sprintf("a changing request from a page of %q is refused", origin))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// refuse answers in the terms of the route's protocol.
+func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
+	if !listed(r.URL.Path) {
+		http.Error(w, why, status)
+		return
+	}
+	body, err := json.Marshal(map[string]string{"errorDetails": why})
+	if err != nil { // it is text
+		body = []byte("{}")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone does not miss it
+}
+
 // listed tells whether the handler of a route has an allow list of its own.
-func listed(path string) bool { return strings.HasPrefix(path, "/ofrep/v1/") }
+func listed(path string) bool { return strings.HasPrefix(path+"/", "/ofrep/v1/") }
 
 func changes(method string) bool {
 	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions

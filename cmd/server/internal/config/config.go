@@ -6,9 +6,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -90,7 +92,7 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.IntVar(&c.MaxStreams, "max-streams", 20_000, "watch streams at once, and as many streams of flagd's and OFREP's clients")
 	fs.StringVar(&c.FlagdSyncListen, "flagd-sync-listen", "", "further `address` to serve on, such as 127.0.0.1:8015, for flagd providers that evaluate in process; empty: none")
 	fs.StringVar(&c.OFREPListen, "ofrep-listen", "", "further `address` to serve on, such as 127.0.0.1:8016, for OFREP clients; empty: none")
-	fs.StringToStringVar(&c.ContextValues, "context-value", nil, "`key=value` to add to the evaluation context of every flagd and OFREP client")
+	fs.StringToStringVar(&c.ContextValues, "context-value", nil, "`key=value` to add to the evaluation context of every flagd and OFREP client; one with a comma in quotation marks: '\"list=a,b\"'")
 	fs.StringToStringVar(&c.ContextFromHeader, "context-from-header", nil, "`Header=key`: add a request header to the context of flagd and OFREP clients")
 	fs.StringSliceVar(&c.OFREPOrigins, "ofrep-cors-origin", nil, "`origins` whose pages may evaluate flags over OFREP, such as https://shop.example; * for all; empty: none but this server's own")
 	fs.String(fileFlag, "", "YAML `file` with any of these settings")
@@ -217,16 +219,7 @@ func (c *Config) check() error {
 			bad("--ofrep-cors-origin: %w", err)
 		}
 	}
-	for name := range c.ContextValues {
-		if name == "" {
-			bad("--context-value: a value has no key; say key=value")
-		}
-	}
-	for header, name := range c.ContextFromHeader {
-		if !httpguts.ValidHeaderFieldName(header) || name == "" {
-			bad("--context-from-header %s=%s is not a header and a key such as X-Region=region", header, name)
-		}
-	}
+	c.checkContext(bad)
 	if c.DataDir == "" {
 		bad("--data-dir is empty")
 	}
@@ -240,6 +233,27 @@ func (c *Config) check() error {
 		bad("--etcd-user and --etcd-password-file go together")
 	}
 	return errors.Join(errs...)
+}
+
+// checkContext checks what is added to the contexts of clients.
+func (c *Config) checkContext(bad func(format string, args ...any)) {
+	for name := range c.ContextValues {
+		if name == "" {
+			bad("--context-value: a value has no key; say key=value")
+		}
+	}
+	from := make(map[string]string, len(c.ContextFromHeader))
+	for _, header := range slices.Sorted(maps.Keys(c.ContextFromHeader)) {
+		name := c.ContextFromHeader[header]
+		switch other, twice := from[name]; {
+		case !httpguts.ValidHeaderFieldName(header) || name == "":
+			bad("--context-from-header %s=%s is not a header and a key such as X-Region=region", header, name)
+		case twice: // a request with both would mean now one, now the other
+			bad("--context-from-header: %s and %s both give %q; take one of them, or another key", other, header, name)
+		default:
+			from[name] = header
+		}
+	}
 }
 
 // MoreListen are the addresses to serve on besides Listen, by the flag that

@@ -55,3 +55,27 @@ func TestContextSettings(t *testing.T) {
 		}
 	}
 }
+
+// A request with both of two headers for one key would mean now one, now the other.
+func TestTwoHeadersForOneKeyAreRefused(t *testing.T) {
+	for value, want := range map[string]string{
+		"X-A=who,X-B=who": `X-A and X-B both give "who"`, "X-A=who,x-a=who": `both give "who"`, "X-A=who,X-B=other": "", "X-A=": "is not a header and a key",
+	} {
+		var c Config
+		fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+		c.Bind(fs)
+		if err := fs.Parse([]string{"--context-from-header", value}); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Complete(fs, func(string) (string, bool) { return "", false })
+		if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+	var c Config
+	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	c.Bind(fs)
+	if err := fs.Parse([]string{"--context-value", `"list=a,b"`}); err != nil || c.ContextValues["list"] != "a,b" {
+		t.Errorf("a value with a comma: %v, %v", c.ContextValues, err)
+	}
+}

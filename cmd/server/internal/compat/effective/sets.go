@@ -54,6 +54,9 @@ type Options struct {
 	// Asked, if set, is told that somebody has asked without a stream, at most once
 	// a second of each namespace and protocol.
 	Asked func(namespace string, protocol Protocol)
+	// Turns is how many requests evaluate at once that take long; default two for
+	// each core.
+	Turns int
 	// Now is the clock, of rules as well; default time.Now.
 	Now func() time.Time
 }
@@ -77,6 +80,7 @@ type Sets struct {
 	mu      sync.RWMutex
 	entries map[string]*entry
 
+	turns    chan struct{} // holds one token for each that is taken
 	streams  atomic.Int64
 	max      int64
 	draining chan struct{}
@@ -107,6 +111,10 @@ func New(s *store.Store, opts Options) *Sets {
 	if sets.max == 0 {
 		sets.max = defaultStreams
 	}
+	if opts.Turns == 0 {
+		opts.Turns = defaultTurns()
+	}
+	sets.turns = make(chan struct{}, opts.Turns)
 	ctx, cancel := context.WithCancel(context.Background())
 	sets.stop = cancel
 	go func() {
@@ -155,7 +163,7 @@ func (s *Sets) follow(ns string, of func(*entry) *line) (*State, <-chan struct{}
 	if e == nil || !e.fresh(now) {
 		var err error
 		if e, err = s.refresh(ns, now); err != nil {
-			return nil, nil, api.Error(err)
+			return nil, nil, discreet(err)
 		}
 	}
 	p := of(e).at.Load()
@@ -163,6 +171,16 @@ func (s *Sets) follow(ns string, of func(*entry) *line) (*State, <-chan struct{}
 		return nil, nil, api.Error(&store.NotFoundError{Kind: "namespace", Name: ns})
 	}
 	return p.state, p.over, nil
+}
+
+// discreet is an error as those are told who may not know which other namespaces
+// there are.
+func discreet(err error) error {
+	var gone *store.NotFoundError
+	if errors.As(err, &gone) {
+		err = &store.NotFoundError{Kind: gone.Kind, Name: gone.Name}
+	}
+	return api.Error(err)
 }
 
 // Namespace is the namespace of a request whose message names one, or a

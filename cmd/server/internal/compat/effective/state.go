@@ -1,8 +1,6 @@
 package effective
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"sync"
 	"time"
 
@@ -33,13 +31,16 @@ type State struct {
 
 	composing sync.Once
 	document  *Document
+	memo      memo
 }
 
 // Document is a set as plain flagd JSON, the shape that every flagd provider
 // takes.
 type Document struct {
-	// JSON must not be modified.
+	// JSON is the text.
 	JSON string
+
+	memo memo
 }
 
 func newState(e *entry, snap *store.Snapshot, set *flag.Set, now time.Time) *State {
@@ -71,18 +72,9 @@ func (e *entry) compose(set *flag.Set) *Document {
 	return e.last
 }
 
-// Digest tells the state apart from all others of its namespace: a hash of the
-// position and of the ends that have passed since.
-func (s *State) Digest() [16]byte {
-	h := sha256.New()
-	var number [8]byte
-	for _, n := range []uint64{s.Position.GetEpoch(), uint64(s.Position.GetRevision()), s.Position.GetFingerprint(), uint64(s.Lapsed.UnixNano())} {
-		binary.BigEndian.PutUint64(number[:], n)
-		h.Write(number[:])
-	}
-	h.Write([]byte(s.Position.GetStoreId()))
-	return [16]byte(h.Sum(nil)[:16])
-}
+// AutomaticSince tells whether all that has happened since an earlier state is
+// that a policy moved the level. Clients may be told of that one after another.
+func (s *State) AutomaticSince(earlier *State) bool { return automatic(earlier, s) }
 
 // after tells whether the state is newer than a snapshot.
 func (s *State) after(snap *store.Snapshot) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"time"
+	"weak"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -56,7 +57,7 @@ func (f *Face) eventStream(ctx context.Context, send sink) error {
 			if state, over, err = f.sets.FollowNewest(ns); err != nil {
 				return err
 			}
-			list, err := f.changes.between(before, state)
+			list, err := between(before, state)
 			if err != nil {
 				return err
 			}
@@ -85,48 +86,43 @@ var (
 	alive = mustEncode(&evaluationv2.EventStreamResponse{Type: eventAlive})
 )
 
-// changes are the events that lead to the newest state of a namespace, encoded
-// once for all streams that come from the same one before.
-type changes struct {
-	mu     sync.Mutex
-	latest map[string]changesTo
-}
+// changesKey is that of the changes that lead to a state.
+type changesKey struct{}
 
-type changesTo struct {
-	state *effective.State
-	from  map[*effective.State][]*message
+// changes are the events that lead to a state, encoded once for all streams that
+// come from the same one before. It does not keep those in memory.
+type changes struct {
+	mu   sync.Mutex
+	from map[weak.Pointer[effective.State]][]*message
 }
 
 // maxPasts bounds for how many states before the newest one events are kept.
 const maxPasts = 8
 
-// between are the events that tell of all that differs between two states of a
+// between are the events that tell of all that was done between two states of a
 // namespace.
-func (c *changes) between(from, to *effective.State) ([]*message, error) {
+func between(from, to *effective.State) ([]*message, error) {
+	c := to.Memo(changesKey{}, func(*effective.State) any {
+		return &changes{from: make(map[weak.Pointer[effective.State]][]*message)}
+	}).(*changes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := c.latest[to.Namespace]
-	if known.state != to {
-		known = changesTo{to, make(map[*effective.State][]*message)}
-	}
-	if list, ok := known.from[from]; ok {
+	if list, ok := c.from[weak.Make(from)]; ok {
 		return list, nil
 	}
 	list, err := tell(from.Flags, to.Flags)
 	if err != nil {
 		return nil, err
 	}
-	if len(known.from) < maxPasts {
-		known.from[from] = list
+	if len(c.from) < maxPasts {
+		c.from[weak.Make(from)] = list
 	}
-	if c.latest == nil {
-		c.latest = make(map[string]changesTo)
-	}
-	c.latest[to.Namespace] = known
 	return list, nil
 }
 
-// tell makes the events between two sets; none where every flag serves the same.
+// tell makes the events between two sets; none where every flag serves the same,
+// and has all the time. What changed and changed back is told: in between a client
+// may have asked, and kept the answer.
 func tell(from, to *flag.Set) ([]*message, error) {
 	var list []*message
 	flags, size := make(map[string]*structpb.Value), 0
@@ -140,7 +136,7 @@ func tell(from, to *flag.Set) ([]*message, error) {
 		list, flags, size = append(list, m), make(map[string]*structpb.Value), 0
 		return err
 	}
-	for _, key := range to.ChangedKeys(from) {
+	for _, key := range to.TouchedKeys(from) {
 		flags[key] = change(from, to, key)
 		if size += len(key); size > maxEventKeys {
 			if err := flush(); err != nil {

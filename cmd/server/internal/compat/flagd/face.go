@@ -2,9 +2,9 @@
 // and sync v1. What they get is a namespace's effective set, so that an app in
 // any language degrades with those that use Plimsoll's own provider.
 //
-// Calls go through connect-go (resolve.go, v1.go, v2.go, sync.go). A stream
-// over gRPC, which is what clients use, is written from bytes that are encoded
-// once for all of them (grpc.go).
+// Calls go through connect-go (resolve.go, v1.go, v2.go, sync.go). Streams are
+// written from bytes that are encoded once for all of them (ready.go), in the
+// framing of each protocol (framing.go).
 package flagd
 
 import (
@@ -30,14 +30,10 @@ const maxRequest = 1 << 20
 var Services = []string{evaluationv1connect.ServiceName, evaluationv2connect.ServiceName, syncv1connect.FlagSyncServiceName}
 
 // Face serves flagd's protocols. It is safe for concurrent use.
-type Face struct {
-	sets      *effective.Sets
-	documents documents
-	changes   changes
-}
+type Face struct{ sets *effective.Sets }
 
 // New makes a face over the sets of all namespaces.
-func New(sets *effective.Sets) *Face { return &Face{sets: sets} }
+func New(sets *effective.Sets) *Face { return &Face{sets} }
 
 // Mount adds the routes to mux, over gRPC, gRPC-Web and Connect.
 func (f *Face) Mount(mux *http.ServeMux, opts ...connect.HandlerOption) {
@@ -51,17 +47,17 @@ func (f *Face) Mount(mux *http.ServeMux, opts ...connect.HandlerOption) {
 
 	path, handler := evaluationv1connect.NewServiceHandler(&v1{f}, opts...)
 	mux.Handle(path, handler)
-	mux.Handle(evaluationv1connect.ServiceEventStreamProcedure, &grpcStream{
+	mux.Handle(evaluationv1connect.ServiceEventStreamProcedure, &readyStream{
 		rest: handler, serve: events, request: func() proto.Message { return new(evaluationv1.EventStreamRequest) },
 	})
 	path, handler = evaluationv2connect.NewServiceHandler(&v2{f}, opts...)
 	mux.Handle(path, handler)
-	mux.Handle(evaluationv2connect.ServiceEventStreamProcedure, &grpcStream{
+	mux.Handle(evaluationv2connect.ServiceEventStreamProcedure, &readyStream{
 		rest: handler, serve: events, request: func() proto.Message { return new(evaluationv2.EventStreamRequest) },
 	})
 	path, handler = syncv1connect.NewFlagSyncServiceHandler(&syncing{f}, opts...)
 	mux.Handle(path, handler)
-	mux.Handle(syncv1connect.FlagSyncServiceSyncFlagsProcedure, &grpcStream{
+	mux.Handle(syncv1connect.FlagSyncServiceSyncFlagsProcedure, &readyStream{
 		rest: handler, request: func() proto.Message { return new(syncv1.SyncFlagsRequest) },
 		serve: func(ctx context.Context, req proto.Message, send sink) error {
 			return f.syncFlags(ctx, req.(*syncv1.SyncFlagsRequest).GetSelector(), send)

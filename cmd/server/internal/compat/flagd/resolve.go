@@ -46,14 +46,28 @@ func resolve[T any](ctx context.Context, f *Face, header http.Header, q question
 func (f *Face) newest(ctx context.Context) (*effective.State, error) {
 	ns, err := f.sets.Namespace(ctx, "")
 	if err != nil {
-		return nil, err
+		return nil, misaddressed(err)
 	}
 	state, err := f.sets.Newest(ns)
 	if err != nil {
-		return nil, err
+		return nil, misaddressed(err)
 	}
 	state.Asked(effective.FlagdEvaluation)
 	return state, nil
+}
+
+// misaddressed is an error of finding the namespace, to clients that take some
+// codes for an outcome of the evaluation: NOT_FOUND for a flag that is not there,
+// INVALID_ARGUMENT for one of another type.
+func misaddressed(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeNotFound, connect.CodeInvalidArgument:
+		var rpc *connect.Error
+		if errors.As(err, &rpc) {
+			return connect.NewError(connect.CodeFailedPrecondition, errors.New(rpc.Message()))
+		}
+	}
+	return err
 }
 
 func (f *Face) contextOf(client *structpb.Struct, header http.Header) map[string]any {

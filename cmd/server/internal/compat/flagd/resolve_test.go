@@ -315,8 +315,9 @@ func TestTheSelectorPicksTheNamespace(t *testing.T) {
 		{"an alias with a sign in it", map[string]string{authz.HeaderSelector: "legacy=1"}, "shop"},
 		{"an empty selector", map[string]string{authz.HeaderSelector: "flagSetId="}, "default"},
 		{"our own header", map[string]string{authz.HeaderNamespace: "shop"}, "shop"},
-		{"an unknown one", map[string]string{authz.HeaderSelector: "nowhere"}, "not_found"},
-		{"no name at all", map[string]string{authz.HeaderSelector: "No Where"}, "invalid_argument"},
+		{"one that is nearly there", map[string]string{authz.HeaderSelector: "shpo"}, "failed_precondition"},
+		{"an unknown one", map[string]string{authz.HeaderSelector: "nowhere"}, "failed_precondition"},
+		{"no name at all", map[string]string{authz.HeaderSelector: "No Where"}, "failed_precondition"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, p := range protocols {
@@ -328,6 +329,8 @@ func TestTheSelectorPicksTheNamespace(t *testing.T) {
 				value := connect.CodeOf(err).String()
 				if err == nil {
 					value = resp.Msg.GetValue()
+				} else if strings.Contains(err.Error(), "shop") {
+					t.Errorf("over %s: another namespace is named: %v", p.name, err)
 				}
 				if value != tc.want {
 					t.Errorf("over %s: %s, want %s", p.name, value, tc.want)

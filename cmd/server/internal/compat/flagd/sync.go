@@ -2,7 +2,6 @@ package flagd
 
 import (
 	"context"
-	"sync"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -75,7 +74,7 @@ func (f *Face) syncFlags(ctx context.Context, selector string, send sink) error 
 			return err
 		}
 		if document := state.Document(); document != sent {
-			m, err := f.documents.encoded(ns, document, f.syncContext)
+			m, err := f.encoded(document)
 			if err != nil {
 				return err
 			}
@@ -95,33 +94,19 @@ func (f *Face) syncFlags(ctx context.Context, selector string, send sink) error 
 	}
 }
 
-// documents are the messages that carry the newest document of each namespace,
-// encoded once for all streams.
-type documents struct {
-	mu     sync.Mutex
-	latest map[string]encodedDocument
-}
+// documentKey is that of the message that carries a document.
+type documentKey struct{}
 
 type encodedDocument struct {
-	document *effective.Document
-	message  *message
+	message *message
+	err     error
 }
 
-// encoded is the message with a document. Streams that are about to send an
-// older one, which they have just read, have it encoded again.
-func (d *documents) encoded(ns string, document *effective.Document, syncContext func() *structpb.Struct) (*message, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if have := d.latest[ns]; have.document == document {
-		return have.message, nil
-	}
-	m, err := encode(&syncv1.SyncFlagsResponse{FlagConfiguration: document.JSON, SyncContext: syncContext()})
-	if err != nil {
-		return nil, err
-	}
-	if d.latest == nil {
-		d.latest = make(map[string]encodedDocument)
-	}
-	d.latest[ns] = encodedDocument{document, m}
-	return m, nil
+// encoded is the message with a document, encoded once for all streams.
+func (f *Face) encoded(document *effective.Document) (*message, error) {
+	made := document.Memo(documentKey{}, func(d *effective.Document) any {
+		m, err := encode(&syncv1.SyncFlagsResponse{FlagConfiguration: d.JSON, SyncContext: f.syncContext()})
+		return encodedDocument{m, err}
+	}).(encodedDocument)
+	return made.message, made.err
 }

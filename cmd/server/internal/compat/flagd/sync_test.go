@@ -15,7 +15,6 @@ import (
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
-	evaluationv1 "github.com/plimsoll-dev/plimsoll/proto/flagd/evaluation/v1"
 	evaluationv2 "github.com/plimsoll-dev/plimsoll/proto/flagd/evaluation/v2"
 	syncv1 "github.com/plimsoll-dev/plimsoll/proto/flagd/sync/v1"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
@@ -222,77 +221,6 @@ func TestAnOverrideEndsWithoutAWriter(t *testing.T) {
 	}
 }
 
-func (w *world) events(t testing.TB, opts ...connect.ClientOption) *reader[evaluationv2.EventStreamResponse] {
-	t.Helper()
-	return read(t, func(ctx context.Context) (*connect.ServerStreamForClient[evaluationv2.EventStreamResponse], error) {
-		return w.v2(opts...).EventStream(ctx, connect.NewRequest(&evaluationv2.EventStreamRequest{}))
-	})
-}
-
-// The first event says that the provider is ready; then each change names the
-// flags that it touches, those included whose tier is shed to another degree.
-func TestEvents(t *testing.T) {
-	for _, p := range protocols {
-		t.Run(p.name, func(t *testing.T) {
-			w := newWorld(t, effective.Options{})
-			w.apply(t, "default", shedable)
-			v2 := w.events(t, p.opts...)
-			v1 := read(t, func(ctx context.Context) (*connect.ServerStreamForClient[evaluationv1.EventStreamResponse], error) {
-				return w.v1(p.opts...).EventStream(ctx, connect.NewRequest(&evaluationv1.EventStreamRequest{}))
-			})
-			expect := func(kind, data string) {
-				t.Helper()
-				if e := v2.next(t); e.GetType() != kind || fmt.Sprint(e.GetData().AsMap()) != data {
-					t.Errorf("v2: %v", e)
-				}
-				if e := v1.next(t); e.GetType() != kind || fmt.Sprint(e.GetData().AsMap()) != data {
-					t.Errorf("v1: %v", e)
-				}
-			}
-			expect("provider_ready", "map[]")
-			w.apply(t, "default", `{"flags": {"h": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}`)
-			expect("configuration_change", "map[flags:map[h:map[type:write]]]")
-			w.apply(t, "default", `{"flags": {"h": {"state": "DISABLED", "variants": {"on": true}, "defaultVariant": "on"}}}`)
-			expect("configuration_change", "map[flags:map[h:map[type:update]]]")
-			w.shed(t, "optional", 10)
-			expect("configuration_change", "map[flags:map[f:map[type:update]]]")
-			w.kill(t, "f", nil)
-			expect("configuration_change", "map[flags:map[f:map[type:update]]]")
-			if _, err := w.store.DeleteFlag(context.Background(), "default", "h", 0, noChange); err != nil {
-				t.Fatal(err)
-			}
-			expect("configuration_change", "map[flags:map[h:map[type:delete]]]")
-		})
-	}
-}
-
-// A change of very many flags comes in several events, none of which is too
-// large for a gRPC client.
-func TestAChangeOfManyFlagsComesInSeveralEvents(t *testing.T) {
-	u := flag.Update{Reset: true}
-	for i := range 3000 {
-		u.Flags = append(u.Flags, flag.Source{
-			Key:  fmt.Sprintf("%s-%d", strings.Repeat("k", 240), i),
-			JSON: `{"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}`,
-		})
-	}
-	set, _ := flag.Empty().With(u, time.Now())
-	list, err := tell(flag.Empty(), set)
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := 0
-	for _, m := range list {
-		named += len(m.msg.(*evaluationv2.EventStreamResponse).GetData().GetFields()["flags"].GetStructValue().GetFields())
-		if len(m.envelope) > 2<<20 {
-			t.Errorf("an event has %d bytes", len(m.envelope))
-		}
-	}
-	if named != 3000 || len(list) < 2 {
-		t.Errorf("%d events name %d flags", len(list), named)
-	}
-}
-
 func TestSyncSelector(t *testing.T) {
 	w := newWorld(t, effective.Options{})
 	w.namespace(t, "shop", "flags/shop.json")
@@ -345,13 +273,20 @@ func TestSyncSelector(t *testing.T) {
 // Streams end when their namespace goes, when the server drains, at their
 // deadline, and are refused where there is no room.
 func TestEndsOfStreams(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) { endsOfStreams(t, p.opts...) })
+	}
+}
+
+func endsOfStreams(t *testing.T, opts ...connect.ClientOption) {
+	t.Helper()
 	w := newWorld(t, effective.Options{MaxStreams: 2})
 	w.namespace(t, "shop")
-	first := w.syncing(t, "shop", connect.WithGRPC())
+	first := w.syncing(t, "shop", opts...)
 	first.next(t)
-	second := w.events(t, connect.WithGRPC())
+	second := w.events(t, opts...)
 	second.next(t)
-	if err := w.syncing(t, "", connect.WithGRPC()).end(t); connect.CodeOf(err) != connect.CodeResourceExhausted {
+	if err := w.syncing(t, "", opts...).end(t); connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("a third stream: %v", err)
 	}
 	if _, err := w.store.DeleteNamespace(context.Background(), "shop", noChange); err != nil {
@@ -363,7 +298,7 @@ func TestEndsOfStreams(t *testing.T) {
 	timed := read(t, func(ctx context.Context) (*connect.ServerStreamForClient[syncv1.SyncFlagsResponse], error) {
 		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		context.AfterFunc(ctx, cancel)
-		return w.sync(connect.WithGRPC()).SyncFlags(ctx, connect.NewRequest(&syncv1.SyncFlagsRequest{}))
+		return w.sync(opts...).SyncFlags(ctx, connect.NewRequest(&syncv1.SyncFlagsRequest{}))
 	})
 	if err := timed.end(t); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 		t.Errorf("past its deadline: %v", err)
@@ -372,7 +307,7 @@ func TestEndsOfStreams(t *testing.T) {
 	if err := second.end(t); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("when the server drains: %v", err)
 	}
-	if err := w.syncing(t, "", connect.WithGRPC()).end(t); connect.CodeOf(err) != connect.CodeUnavailable {
+	if err := w.syncing(t, "", opts...).end(t); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("a stream while the server drains: %v", err)
 	}
 }
@@ -386,7 +321,7 @@ func TestTimeoutHeader(t *testing.T) {
 		if text == "" {
 			r.Header = http.Header{}
 		}
-		ctx, cancel, err := withTimeoutHeader(r)
+		ctx, cancel, err := withGRPCTimeout(r)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
@@ -398,7 +333,7 @@ func TestTimeoutHeader(t *testing.T) {
 		cancel()
 	}
 	for _, text := range []string{"S", "10", "10X", "-1S", "999999999S", "1.5S"} {
-		_, _, err := withTimeoutHeader(&http.Request{Header: http.Header{"Grpc-Timeout": {text}}})
+		_, _, err := withGRPCTimeout(&http.Request{Header: http.Header{"Grpc-Timeout": {text}}})
 		if rpc := new(connect.Error); !errors.As(err, &rpc) || rpc.Code() != connect.CodeInvalidArgument {
 			t.Errorf("%q: %v", text, err)
 		}

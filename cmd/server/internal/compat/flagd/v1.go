@@ -2,6 +2,7 @@ package flagd
 
 import (
 	"context"
+	"errors"
 
 	"connectrpc.com/connect"
 
@@ -85,10 +86,18 @@ func (s *v1) ResolveAll(ctx context.Context, req *connect.Request[evaluationv1.R
 	if err != nil {
 		return nil, err
 	}
-	values := s.contextOf(req.Msg.GetContext(), req.Header())
-	out := &evaluationv1.ResolveAllResponse{Flags: make(map[string]*evaluationv1.AnyFlag, state.Flags.Len())}
-	for key := range state.Flags.Keys() {
-		r := state.Flags.Any(key, values)
+	turn := s.sets.Turn(ctx)
+	defer turn.End()
+	values, flags := s.contextOf(req.Msg.GetContext(), req.Header()), state.Flags.ForRequest()
+	out := &evaluationv1.ResolveAllResponse{Flags: make(map[string]*evaluationv1.AnyFlag, flags.Len())}
+	for key := range flags.Keys() {
+		if err := turn.Next(flags.Taken()); err != nil {
+			return nil, err
+		}
+		r := flags.Any(key, values)
+		if flags.Spent() && r.ErrorCode == flag.ParseError {
+			return nil, connect.NewError(connect.CodeResourceExhausted, errors.New(r.Message))
+		}
 		if r.ErrorCode != "" {
 			continue
 		}

@@ -13,12 +13,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	plimsollv1 "github.com/plimsoll-dev/plimsoll/proto/plimsoll/v1"
 )
 
 // tagFormat changes whenever the bodies do for the same set and context, so that
 // a client of an older server is not told that nothing has changed.
-const tagFormat = 1
+const tagFormat = 2
 
 // version tells states of a namespace apart: all servers of a store that are at
 // the same one serve the same.
@@ -76,18 +77,24 @@ func (v version) reaches(wanted version) bool {
 	return cmp.Or(cmp.Compare(v.epoch, wanted.epoch), cmp.Compare(v.revision, wanted.revision), cmp.Compare(v.lapsed, wanted.lapsed)) >= 0
 }
 
-// digest is what all entity tags of a state have in common.
-func (v version) digest(ns string) [sha256.Size]byte {
-	b := []byte{tagFormat}
-	b = appendText(b, ns)
-	b = appendText(b, v.String())
+// digestOf is what all entity tags of a state have in common: what is served, where
+// it says so, else the version. The end of an override and the removal of what is
+// left of it are two versions, but serve the same.
+func digestOf(s *effective.State, v version) [sha256.Size]byte {
+	b := appendText([]byte{tagFormat}, s.Namespace)
+	if served, ok := s.Flags.Digest(); ok {
+		b = append(append(b, 's'), served[:]...)
+	} else {
+		b = appendText(append(b, 'v'), v.String())
+	}
 	return sha256.Sum256(b)
 }
 
 // entityTag is the tag of what a state answers to a context. What limited clients
 // get may differ, and has a tag of its own.
 func (f *face) entityTag(scratch []byte, ctx map[string]any, limited bool) string {
-	scratch = append(scratch[:0], f.digest[:]...)
+	digest := f.digest()
+	scratch = append(scratch[:0], digest[:]...)
 	if limited {
 		scratch = append(scratch, 'l')
 	}

@@ -65,9 +65,17 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 
 // follow tells of every state that is not the one that the client has seen last. A
 // client that has seen none is told at once: it may have asked for its flags
-// before the present state.
+// before the present state. One that has seen a newer state than there is here is
+// told of nothing older; if that does not come soon, it has to find another server.
 func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
-	var told *effective.State
+	ahead := func(*face) bool { return false }
+	if seen, ok := parseVersion(last); ok {
+		ahead = func(f *face) bool { return f.version.store == seen.store && !f.version.reaches(seen) }
+		if _, ok, err := h.await(ctx, ns, func(f *face) bool { return !ahead(f) }); !ok || err != nil {
+			return
+		}
+	}
+	var told *face
 	var turn *time.Timer // when to tell of automatic moves; nil: of none
 	defer func() { stop(turn) }()
 	for {
@@ -75,15 +83,18 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 		if err != nil {
 			return
 		}
-		id := h.faces.of(state).version.String()
+		shown := faceOf(state)
+		id := shown.version.String()
 		switch {
-		case id == last:
-			told = state
-			s.stream.Sent(state)
+		case id == last, ahead(shown), told != nil && shown.servesAs(told):
+			if !ahead(shown) {
+				told = shown
+				s.stream.Sent(state)
+			}
 			if !h.idle(ctx, over, s) {
 				return
 			}
-		case told != nil && state != told && state.AutomaticSince(told):
+		case told != nil && state.AutomaticSince(told.State):
 			if turn == nil {
 				turn = time.NewTimer(rand.N(h.opts.Spread))
 			}
@@ -100,7 +111,7 @@ func (h *Handler) follow(ctx context.Context, ns, last string, s *eventStream) {
 			if s.send(event(id, state.Since)) != nil {
 				return
 			}
-			last, told = id, state
+			last, told = id, shown
 			s.stream.Sent(state)
 			stop(turn)
 			turn = nil

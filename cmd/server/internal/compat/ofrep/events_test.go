@@ -2,14 +2,18 @@ package ofrep
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/authz"
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/store"
 )
@@ -203,6 +207,133 @@ func TestEventOfAnEnd(t *testing.T) {
 	}
 }
 
+// What has ended is removed in a revision of its own, which serves the same: no
+// client has to ask again for that.
+func TestTheRemovalOfWhatHasEndedIsNotTold(t *testing.T) {
+	b := newBench(t, nil)
+	before := b.all(user).header.Get("ETag")
+	b.kill("switch", "off", time.Minute)
+	s := b.events()
+	s.event("the present state")
+	b.pass(61 * time.Second)
+	if ended := b.all(user).header.Get("ETag"); ended != before {
+		t.Errorf("ETag %s after the end of the kill, %s before the kill", ended, before)
+	}
+	end := s.event("the end of the kill")
+	snap, err := b.store.Snapshot(store.DefaultNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A change elsewhere has the store look at what is due.
+	if _, err := b.store.CreateNamespace(t.Context(), "other", nil, store.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	b.reach(snap.Revision() + 1)
+	if got := b.all(user, "If-None-Match", before); got.status != 304 {
+		t.Errorf("%d after the removal", got.status)
+	}
+	if got := b.refetch(end); got.status != 200 {
+		t.Errorf("the refetch of the event before: %d %s", got.status, got.body)
+	}
+	b.kill("switch", "off")
+	next := s.event("the next kill")
+	b.kill("count", "few", time.Minute) // while another one stands
+	s.event("the kill beside it")
+	b.pass(61 * time.Second)
+	b.one("count", `{}`)
+	s.event("the end of that")
+	if snap, err = b.store.Snapshot(store.DefaultNamespace); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.CreateNamespace(t.Context(), "another", nil, store.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	b.reach(snap.Revision() + 1)
+	b.kill("switch", "on")
+	if last := s.event("the last kill"); last.id != b.version().String() || last.id == next.id {
+		t.Errorf("told of %s, want %s", last.id, b.version())
+	}
+	b.kill("switch", "off")
+	next = s.event("the next kill")
+	if here := b.version().String(); next.id != here {
+		t.Errorf("told of %s, want %s", next.id, here)
+	}
+}
+
+// What has changed and changed back is told: a client may have asked in between.
+func TestAChangeAndItsReversalAreTold(t *testing.T) {
+	b := newBench(t, nil)
+	toggle := func(variant string) {
+		b.apply(`{"flags":{"toggle":{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"` + variant + `"}}}`)
+		if got := b.one("toggle", `{}`).json(t); got["variant"] != variant {
+			t.Fatalf("%v", got)
+		}
+	}
+	toggle("on")
+	w := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{}), nil}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, routeEvents, nil)
+	var work sync.WaitGroup
+	work.Go(func() { authz.Identify(b.handler).ServeHTTP(w, r) })
+	<-w.writing // the time to come back
+	w.may <- struct{}{}
+	<-w.writing // the present state; the client does not read
+	toggle("off")
+	toggle("on")
+	w.may <- struct{}{}
+	select {
+	case <-w.writing:
+		w.may <- struct{}{}
+	case <-time.After(patience):
+		t.Error("nothing is told")
+	}
+	cancel()
+	work.Wait()
+	if got := w.Body.String(); !strings.Contains(got, "id: "+b.version().String()) {
+		t.Errorf("%s", got)
+	}
+}
+
+// A client that comes from a server that is ahead must not be told to go back.
+func TestAStreamFromAServerThatIsAhead(t *testing.T) {
+	t.Run("it finds another server", func(t *testing.T) {
+		b := newBench(t, nil)
+		ahead := b.version()
+		ahead.revision += 50
+		if block, ok := b.events(headerLast, ahead.String()).next("the end"); ok {
+			t.Errorf("told %q", block)
+		}
+	})
+	t.Run("it waits for what comes", func(t *testing.T) {
+		b := newBench(t, nil)
+		ahead := b.version()
+		ahead.revision++
+		s := b.events(headerLast, ahead.String())
+		b.kill("switch", "off")
+		if e := s.event("the kill"); e.id != b.version().String() {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("another store is none that is ahead", func(t *testing.T) {
+		b := newBench(t, nil)
+		other := b.version()
+		other.store, other.revision = "another", other.revision+50
+		b.events(headerLast, other.String()).event("the present state")
+	})
+	t.Run("an automatic move that waits its turn here", func(t *testing.T) {
+		b := newBench(t, func(o *Options, so *effective.Options) { o.Spread, so.Pace = time.Hour, time.Hour })
+		b.events().event("the present state")
+		b.moveLevel(500_000) // the first one shows at once
+		b.moveLevel(1_000_000)
+		newest := b.version()
+		s := b.events(headerLast, newest.String())
+		b.kill("switch", "off")
+		if e := s.event("the kill"); e.id != b.version().String() || e.id == newest.String() {
+			t.Errorf("%+v, after %s", e, newest)
+		}
+	})
+}
+
 // Of an automatic move each client is told at a moment of its own, and then of
 // what is newest; of what a person does, all of them at once.
 func TestAutomaticMovesAreSpread(t *testing.T) {
@@ -265,18 +396,19 @@ func TestRefetch(t *testing.T) {
 		query  string
 		status int
 	}{
-		"the state that is here":                  {queryEtag + "=" + here.String(), 200},
-		"a state that is not here yet":            {queryEtag + "=" + ahead.String(), 503},
-		"an etag that says nothing to us":         {queryEtag + "=550e8400-e29b-41d4-a716-446655440000", 200},
-		"lastModified in seconds, past":           {queryModified + "=1771622898", 200},
-		"lastModified as ISO 8601, past":          {queryModified + "=2026-02-20T21:28:18Z", 200},
-		"lastModified as HTTP has it, past":       {queryModified + "=Fri,%2020%20Feb%202026%2021:28:18%20GMT", 200},
-		"lastModified before 1970":                {queryModified + "=-1", 400},
-		"lastModified within the error of clocks": {queryModified + "=" + strconv.FormatInt(b.now().Unix()+2, 10), 200},
-		"lastModified after all that is here":     {queryModified + "=" + strconv.FormatInt(b.now().Unix()+60, 10), 503},
-		"lastModified that is no time":            {queryModified + "=yesterday", 400},
-		"an etag wins over lastModified":          {queryEtag + "=" + here.String() + "&" + queryModified + "=4102444800", 200},
-		"other parameters are ignored":            {"x=1", 200},
+		"the state that is here":                     {queryEtag + "=" + here.String(), 200},
+		"a state that is not here yet":               {queryEtag + "=" + ahead.String(), 503},
+		"an etag that says nothing to us":            {queryEtag + "=550e8400-e29b-41d4-a716-446655440000", 200},
+		"lastModified in seconds, past":              {queryModified + "=1771622898", 200},
+		"lastModified as ISO 8601, past":             {queryModified + "=2026-02-20T21:28:18Z", 200},
+		"lastModified as HTTP has it, past":          {queryModified + "=Fri,%2020%20Feb%202026%2021:28:18%20GMT", 200},
+		"lastModified before 1970":                   {queryModified + "=-1", 400},
+		"lastModified within the error of clocks":    {queryModified + "=" + strconv.FormatInt(b.now().Unix()+2, 10), 200},
+		"lastModified after all that is here":        {queryModified + "=" + strconv.FormatInt(b.now().Unix()+60, 10), 503},
+		"lastModified that is no time":               {queryModified + "=yesterday", 400},
+		"lastModified with an etag that is not ours": {queryEtag + "=x&" + queryModified + "=" + strconv.FormatInt(b.now().Unix()+60, 10), 503},
+		"an etag wins over lastModified":             {queryEtag + "=" + here.String() + "&" + queryModified + "=4102444800", 200},
+		"other parameters are ignored":               {"x=1", 200},
 	} {
 		t.Run(requirement, func(t *testing.T) {
 			got := ask(c.query)
@@ -288,6 +420,14 @@ func TestRefetch(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a time that has come is answered, though this server has the state for longer", func(t *testing.T) {
+		b.pass(time.Hour)
+		for _, ago := range []int64{0, 3, 60} {
+			if got := ask(queryModified + "=" + strconv.FormatInt(b.now().Unix()-ago, 10)); got.status != 200 {
+				t.Errorf("%d s ago: %d %s", ago, got.status, got.body)
+			}
+		}
+	})
 	t.Run("a state that comes while it waits", func(t *testing.T) {
 		next := here
 		next.revision++

@@ -2,24 +2,55 @@ package ofrep
 
 import (
 	"crypto/sha256"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/plimsoll-dev/plimsoll/cmd/server/internal/compat/effective"
 	"github.com/plimsoll-dev/plimsoll/sdk/flag"
 )
 
 // face is a state with what answers need of it beyond the set. It is immutable
-// but for its listing, which is made when first asked for.
+// but for its listing and digest, which are made when first asked for.
 type face struct {
 	*effective.State
 	version version
-	digest  [sha256.Size]byte
 
 	once sync.Once
 	list listing
+
+	digesting sync.Once
+	digested  [sha256.Size]byte
+
+	mu sync.Mutex
+	// quiet tells of some states before this one whether nothing has happened
+	// since. It does not keep those in memory.
+	quiet map[weak.Pointer[effective.State]]bool
+}
+
+// maxPasts bounds how many states before it a face knows.
+const maxPasts = 8
+
+// servesAs tells whether nothing of what is served has changed since an earlier
+// state, not even for a while.
+func (f *face) servesAs(earlier *face) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := weak.Make(earlier.State)
+	if quiet, ok := f.quiet[key]; ok {
+		return quiet
+	}
+	quiet := len(f.Flags.TouchedKeys(earlier.Flags)) == 0 && maps.Equal(f.Flags.Metadata(), earlier.Flags.Metadata())
+	if f.quiet == nil {
+		f.quiet = make(map[weak.Pointer[effective.State]]bool)
+	}
+	if len(f.quiet) < maxPasts {
+		f.quiet[key] = quiet
+	}
+	return quiet
 }
 
 // listing is what bulk answers of a state have in common.
@@ -88,34 +119,18 @@ func (f *face) listed() *listing {
 	return &f.list
 }
 
-// faces keeps the face of each namespace that was asked for last.
-type faces struct {
-	mu sync.RWMutex
-	by map[string]*face
+// digest is the same for states that answer alike.
+func (f *face) digest() [sha256.Size]byte {
+	f.digesting.Do(func() { f.digested = digestOf(f.State, f.version) })
+	return f.digested
 }
 
-// of is the face of a state.
-func (f *faces) of(s *effective.State) *face {
-	f.mu.RLock()
-	known := f.by[s.Namespace]
-	f.mu.RUnlock()
-	if known != nil && known.State == s {
-		return known
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if known = f.by[s.Namespace]; known != nil && known.State == s {
-		return known
-	}
-	made := &face{State: s, version: versionOf(s.Position, s.Lapsed)}
-	made.digest = made.version.digest(s.Namespace)
-	f.by[s.Namespace] = made
-	return made
-}
+// faceKey is that of a state's face.
+type faceKey struct{}
 
-// drop forgets a namespace that is gone.
-func (f *faces) drop(ns string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.by, ns)
+// faceOf is the face of a state.
+func faceOf(s *effective.State) *face { return s.Memo(faceKey{}, makeFace).(*face) }
+
+func makeFace(s *effective.State) any {
+	return &face{State: s, version: versionOf(s.Position, s.Lapsed)}
 }

@@ -43,8 +43,11 @@ type Options struct {
 	// Origins are the origins whose pages may ask, or "*" for all; CheckOrigin
 	// says what an entry may be. The server's own need not be among them.
 	Origins []string
-	// MaxRequests bounds the evaluations under way; default 2 048.
+	// MaxRequests bounds the requests under way, most of which wait for their
+	// client, and of which a half may wait for a newer state; default 16 384.
 	MaxRequests int
+	// MaxEvaluations bounds the single evaluations under way; default 2 048.
+	MaxEvaluations int
 	// KeepAlive is how often an idle event stream shows that it lives; default
 	// 15 s.
 	KeepAlive time.Duration
@@ -56,18 +59,38 @@ type Options struct {
 // Handler serves the protocol. It is safe for concurrent use and keeps no
 // goroutine of its own.
 type Handler struct {
-	opts     Options
-	sets     *effective.Sets
-	faces    faces
-	cors     cors
-	scratch  sync.Pool // of *scratch
-	requests atomic.Int64
+	opts   Options
+	sets   *effective.Sets
+	cors   cors
+	bodies sync.Pool // of *[]byte
+	outs   sync.Pool // of *[]byte
+
+	requests, waiting, evaluations limit
 }
+
+// limit counts what is under way, up to a bound.
+type limit struct {
+	n   atomic.Int64
+	max int64
+}
+
+func (l *limit) enter() bool {
+	if l.n.Add(1) > l.max {
+		l.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (l *limit) leave() { l.n.Add(-1) }
 
 // New makes a handler for everything below Prefix.
 func New(opts Options) *Handler {
 	if opts.MaxRequests == 0 {
-		opts.MaxRequests = 2_048
+		opts.MaxRequests = 16_384
+	}
+	if opts.MaxEvaluations == 0 {
+		opts.MaxEvaluations = 2_048
 	}
 	if opts.KeepAlive == 0 {
 		opts.KeepAlive = 15 * time.Second
@@ -75,21 +98,23 @@ func New(opts Options) *Handler {
 	if opts.Spread == 0 {
 		opts.Spread = 5 * time.Second
 	}
-	return &Handler{
-		opts: opts, sets: opts.Sets, faces: faces{by: make(map[string]*face)}, cors: newCORS(opts.Origins, opts.Sets.Context().FromHeader),
-		scratch: sync.Pool{New: func() any { return &scratch{out: make([]byte, 0, flushFrom+4096)} }},
+	h := &Handler{
+		opts: opts, sets: opts.Sets, cors: newCORS(opts.Origins, opts.Sets.Context().FromHeader),
+		bodies: sync.Pool{New: func() any { return new([]byte) }},
+		outs:   sync.Pool{New: func() any { b := make([]byte, 0, flushFrom+4096); return &b }},
 	}
+	h.requests.max = int64(opts.MaxRequests)
+	h.waiting.max = int64(opts.MaxRequests+1) / 2
+	h.evaluations.max = int64(opts.MaxEvaluations)
+	return h
 }
-
-// scratch is what a request works with.
-type scratch struct{ body, out []byte }
 
 // maxKept is how large a buffer may be to be used again.
 const maxKept = 256 << 10
 
-func (h *Handler) release(s *scratch) {
-	if cap(s.body) <= maxKept && cap(s.out) <= maxKept {
-		h.scratch.Put(s)
+func release(pool *sync.Pool, b *[]byte) {
+	if cap(*b) <= maxKept {
+		pool.Put(b)
 	}
 }
 
@@ -101,10 +126,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	key, one := strings.CutPrefix(path, routeFlag)
 	switch {
-	case one && key != "":
-		h.evaluating(w, r, func(s *scratch) { h.single(w, r, key, s) })
-	case path == routeFlags, path == routeFlag:
-		h.evaluating(w, r, func(s *scratch) { h.bulk(w, r, s) })
+	case one:
+		h.evaluating(w, r, key, func(q *question) { h.single(w, r, key, q) })
+	case path == routeFlags:
+		h.evaluating(w, r, "", func(q *question) { h.bulk(w, r, q) })
 	case path == routeEvents:
 		if allowed(w, r, http.MethodGet) {
 			h.events(w, r)
@@ -114,20 +139,43 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// evaluating admits an evaluation, if there is room for one more.
-func (h *Handler) evaluating(w http.ResponseWriter, r *http.Request, serve func(*scratch)) {
+// question is a request that has arrived whole.
+type question struct {
+	context map[string]any
+	// scratch held the body, and may be used for something else.
+	scratch []byte
+	// out is where the answer goes.
+	out *[]byte
+}
+
+// evaluating takes in a request, which may take as long as its client does: what
+// it has a place for by then is waiting, and only afterwards evaluating.
+func (h *Handler) evaluating(w http.ResponseWriter, r *http.Request, key string, serve func(*question)) {
 	if !allowed(w, r, http.MethodPost) {
 		return
 	}
-	defer h.requests.Add(-1)
-	if h.requests.Add(1) > int64(h.opts.MaxRequests) {
-		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusTooManyRequests, problem{details: "too many evaluations are under way; try again in a second"})
+	if !h.requests.enter() {
+		tooMany(w, "requests")
 		return
 	}
-	s := h.scratch.Get().(*scratch)
-	defer h.release(s)
-	serve(s)
+	defer h.requests.leave()
+	buf := h.bodies.Get().(*[]byte)
+	defer release(&h.bodies, buf)
+	ctx, body, wrong := readContext(r, *buf)
+	*buf = body
+	if wrong != nil {
+		failKey(w, wrong.statusCode(), key, *wrong)
+		return
+	}
+	out := h.outs.Get().(*[]byte)
+	defer release(&h.outs, out)
+	serve(&question{ctx, body, out})
+}
+
+// tooMany asks the client to come back.
+func tooMany(w http.ResponseWriter, what string) {
+	w.Header().Set("Retry-After", "1")
+	fail(w, http.StatusTooManyRequests, problem{details: "too many " + what + " are under way; try again in a second"})
 }
 
 func allowed(w http.ResponseWriter, r *http.Request, method string) bool {
@@ -147,11 +195,10 @@ func (h *Handler) face(r *http.Request) (*face, error) {
 	}
 	state, err := h.sets.Paced(ns)
 	if err != nil {
-		h.faces.drop(ns)
 		return nil, err
 	}
 	state.Asked(effective.OFREP)
-	return h.faces.of(state), nil
+	return faceOf(state), nil
 }
 
 // refuse answers a request whose namespace cannot be served.
@@ -162,7 +209,7 @@ func refuse(w http.ResponseWriter, key string, err error) {
 	}
 	switch rpc.Code() {
 	case connect.CodeInvalidArgument, connect.CodeNotFound:
-		failKey(w, http.StatusBadRequest, key, problem{codeGeneral, rpc.Message()})
+		failKey(w, http.StatusBadRequest, key, problem{code: codeGeneral, details: rpc.Message()})
 	case connect.CodeUnauthenticated:
 		fail(w, http.StatusUnauthorized, problem{details: rpc.Message()})
 	case connect.CodePermissionDenied:

@@ -62,8 +62,21 @@ func TestEvaluateFlag(t *testing.T) {
 			`{"key":"switch","errorCode":"INVALID_CONTEXT","errorDetails":"context.targetingKey must be a string"}`},
 		{"400: targeting names no variant: GENERAL", "odd", `{"context":{"variant":"q"}}`, nil, 400,
 			`{"key":"odd","errorCode":"GENERAL","errorDetails":"the targeting yields \"q\", which is no variant of the flag"}`},
-		{"400: no such namespace: GENERAL", "switch", `{}`, []string{"Plimsoll-Namespace", "nowhere"}, 400,
-			`{"key":"switch","errorCode":"GENERAL","errorDetails":"there is no namespace \"nowhere\""}`},
+		{"400: no such namespace: GENERAL, and no name of another one", "switch", `{}`, []string{"Plimsoll-Namespace", "defautl"}, 400,
+			`{"key":"switch","errorCode":"GENERAL","errorDetails":"there is no namespace \"defautl\""}`},
+		{"400: a number beyond all doubles: INVALID_CONTEXT", "switch", `{"context":{"a":1e400}}`, nil, 400,
+			`{"key":"switch","errorCode":"INVALID_CONTEXT","errorDetails":"context has the number 1e400, which no double holds"}`},
+		{"context: of two the last one counts, and nothing of the first", "odd", `{"context":{"variant":"a"},"context":{"x":1}}`, nil, 200,
+			`{"key":"odd","value":"x","reason":"DEFAULT","variant":"a"}`},
+		{"context: of two members in it the last one counts", "odd", `{"context":{"variant":"a","\u0076ariant":"b"}}`, nil, 200,
+			`{"key":"odd","value":"y","reason":"TARGETING_MATCH","variant":"b"}`},
+		{"context: a member of another case is none", "odd", `{"CONTEXT":{"variant":"b"},"Context":{"variant":"b"}}`, nil, 200,
+			`{"key":"odd","value":"x","reason":"DEFAULT","variant":"a"}`},
+		{"415: a body that is encoded: PARSE_ERROR", "switch", `{}`, []string{"Content-Encoding", "br"}, 415,
+			`{"key":"switch","errorCode":"PARSE_ERROR","errorDetails":"the body is encoded as \"br\"; it is wanted as it is"}`},
+		{"404: no key", "", `{}`, nil, 404, `{"key":"","errorCode":"FLAG_NOT_FOUND","errorDetails":"there is no flag \"\""}`},
+		{"path: a key that is no clean path", "x//../y", `{}`, nil, 404,
+			`{"key":"x//../y","errorCode":"FLAG_NOT_FOUND","errorDetails":"there is no flag \"x//../y\""}`},
 		{"404: FLAG_NOT_FOUND", "nope", `{"context":{"targetingKey":"u"}}`, nil, 404,
 			`{"key":"nope","errorCode":"FLAG_NOT_FOUND","errorDetails":"there is no flag \"nope\""}`},
 		{"security: BearerAuth is taken", "ratio", `{}`, []string{"Authorization", "Bearer secret"}, 200, `{"key":"ratio","value":0.25,"reason":"STATIC","variant":"a"}`},
@@ -79,9 +92,9 @@ func TestEvaluateFlag(t *testing.T) {
 			}
 		})
 	}
-	t.Run("400: a body that is too large: GENERAL", func(t *testing.T) {
-		got := b.one("switch", `{"context":{"a":"`+strings.Repeat("x", maxBody)+`"}}`)
-		if got.status != 400 || !strings.Contains(got.body, `"errorCode":"GENERAL"`) {
+	t.Run("413: a body that is too large: GENERAL", func(t *testing.T) {
+		got := b.one("switch", `{"context":{"a":"`+strings.Repeat("x", 10*maxBody)+`"}}`)
+		if got.status != 413 || !strings.Contains(got.body, `"errorCode":"GENERAL"`) {
 			t.Errorf("%d %s", got.status, got.body)
 		}
 		if got := b.one("ratio", `{}`); got.status != 200 {
@@ -162,14 +175,18 @@ func TestGeneralErrors(t *testing.T) {
 			}
 		})
 	}
-	b := newBench(t, func(o *Options, _ *effective.Options) { o.MaxRequests = 1 })
+	b := newBench(t, func(o *Options, _ *effective.Options) { o.MaxRequests, o.MaxEvaluations = 1, 1 })
 	t.Run("429: when too many evaluations are under way", func(t *testing.T) {
-		b.handler.requests.Add(1)
-		got := b.all(`{}`)
-		if got.status != 429 || got.header.Get("Retry-After") != "1" || got.json(t)["errorDetails"] == "" {
-			t.Errorf("%d %v %s", got.status, got.header, got.body)
+		for _, l := range []*limit{&b.handler.requests, &b.handler.evaluations} {
+			if !l.enter() {
+				t.Fatal("there is no place")
+			}
+			got := b.one("ratio", `{}`)
+			if got.status != 429 || got.header.Get("Retry-After") != "1" || got.json(t)["errorDetails"] == "" {
+				t.Errorf("%d %v %s", got.status, got.header, got.body)
+			}
+			l.leave()
 		}
-		b.handler.requests.Add(-1)
 		if got := b.all(`{}`); got.status != 200 {
 			t.Errorf("and then %d %s", got.status, got.body)
 		}
@@ -257,7 +274,8 @@ func TestLargeBulk(t *testing.T) {
 		t.Errorf("%d flags", len(list))
 	}
 	wellFormed(t, got.body)
-	if b.handler.release(&scratch{out: make([]byte, maxKept+1)}); cap(b.handler.scratch.Get().(*scratch).out) > maxKept {
+	large := make([]byte, maxKept+1)
+	if release(&b.handler.outs, &large); cap(*b.handler.outs.Get().(*[]byte)) > maxKept {
 		t.Error("a large buffer is kept")
 	}
 }

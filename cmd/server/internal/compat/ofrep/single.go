@@ -8,19 +8,31 @@ import (
 )
 
 // single evaluates one flag.
-func (h *Handler) single(w http.ResponseWriter, r *http.Request, key string, s *scratch) {
-	ctx, body, wrong := readContext(r, s.body)
-	s.body = body
-	if wrong != nil {
-		failKey(w, http.StatusBadRequest, key, *wrong)
+func (h *Handler) single(w http.ResponseWriter, r *http.Request, key string, q *question) {
+	if !h.evaluations.enter() {
+		tooMany(w, "evaluations")
 		return
 	}
-	shown, err := h.face(r)
+	status, err := h.evaluate(r, key, q)
+	h.evaluations.leave() // what is left is waiting for the client
 	if err != nil {
 		refuse(w, key, err)
 		return
 	}
-	result := shown.Flags.Raw(key, h.sets.Context().Merge(ctx, r.Header))
+	head := w.Header()
+	head["Content-Type"] = jsonHeader
+	head["Content-Length"] = []string{strconv.Itoa(len(*q.out))}
+	w.WriteHeader(status)
+	_, _ = w.Write(*q.out) // a client that is gone does not miss it
+}
+
+// evaluate appends the answer of one flag.
+func (h *Handler) evaluate(r *http.Request, key string, q *question) (status int, err error) {
+	shown, err := h.face(r)
+	if err != nil {
+		return 0, err
+	}
+	result := shown.Flags.Raw(key, h.sets.Context().Merge(q.context, r.Header))
 	if isLimited(r.Header) {
 		result.Reason = listedReason(result.Reason)
 	}
@@ -28,14 +40,9 @@ func (h *Handler) single(w http.ResponseWriter, r *http.Request, key string, s *
 	if len(result.Metadata) > 0 {
 		metadata = string(appendMetadata(nil, result.Metadata))
 	}
-	b := appendString(append(s.out[:0], `{"key":`...), key)
-	b = appendAnswer(b, &result, metadata)
-	s.out = b
-	head := w.Header()
-	head["Content-Type"] = jsonHeader
-	head["Content-Length"] = []string{strconv.Itoa(len(b))}
-	w.WriteHeader(statusOf(result.ErrorCode))
-	_, _ = w.Write(b) // a client that is gone does not miss it
+	b := appendString(append((*q.out)[:0], `{"key":`...), key)
+	*q.out = appendAnswer(b, &result, metadata)
+	return statusOf(result.ErrorCode), nil
 }
 
 // jsonHeader is shared by all answers and never changed.
