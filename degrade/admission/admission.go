@@ -14,8 +14,9 @@
 // the number of places that are really busy, the knee. Twice the knee is
 // admitted. That is a fixed point: below the knee all that is admitted is busy,
 // so the limit grows; above it the knee stays where it is. The service time is
-// measured only while few requests run, and short dips of the limit make such
-// moments under permanent overload. In front of the limit is a queue in strict
+// measured only while few requests run, by tier, and short dips of the limit make
+// such moments under permanent overload; now and then the limit is doubled for a
+// while, to find out whether that was measured too low. In front of the limit is a queue in strict
 // order of tier, in which a more important request displaces a less important
 // one, and within a tier that of a lucky user one of an unlucky user.
 package admission

@@ -104,10 +104,7 @@ func (c *Controller) Acquire(ctx context.Context, r Request) (Permit, error) {
 	}
 	deadline := math.Inf(1)
 	if at, ok := ctx.Deadline(); ok {
-		// By way of now, since the wall clock may have been set since the start, and
-		// a deadline from a header has no other.
-		now := time.Now()
-		deadline = at.Sub(now).Seconds() + now.Sub(c.start).Seconds()
+		deadline = c.reading(at)
 	}
 
 	now := c.lock()
@@ -230,6 +227,17 @@ func (c *Controller) lock() float64 {
 
 // sinceStart is the real, monotonic clock, in seconds.
 func (c *Controller) sinceStart() float64 { return time.Since(c.start).Seconds() }
+
+// reading is what sinceStart will be at a time to come.
+func (c *Controller) reading(at time.Time) float64 {
+	// With a monotonic reading the clock need not be read.
+	if at != at.Round(0) { //nolint:revive // Equal does not tell whether it has one
+		return at.Sub(c.start).Seconds()
+	}
+	// By way of now, as the wall clock may have been set since the start.
+	now := time.Now()
+	return at.Sub(now).Seconds() + now.Sub(c.start).Seconds()
+}
 
 // unlock publishes what has changed, gives the lock back, and tells those about
 // whom it has been decided.

@@ -207,7 +207,8 @@ func (l *law) displace(now float64, s *slot) {
 
 // hopeless says that a request could not be answered before its deadline.
 func (l *law) hopeless(now float64, s *slot) bool {
-	return now+l.stall.total > s.deadline-l.mean*l.crowd()
+	// What lifts have found is left out: nobody is refused for a guess.
+	return now+l.stall.total > s.deadline-l.mean/l.lift.trust*l.crowd()
 }
 
 // ahead is how long those take who wait already and are served before s: the more

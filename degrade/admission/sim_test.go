@@ -83,7 +83,8 @@ type sim struct {
 	ref    [4]float64
 	seq    uint64
 
-	failing bool
+	failing  bool
+	patience float64 // how long callers wait, by their deadlines; 0: they do not say
 }
 
 func newSim(m model, seed uint64) *sim {
@@ -179,6 +180,9 @@ func (s *sim) serve() {
 func (s *sim) arriveNow(t int) {
 	s.seq++
 	x := &slot{tier: t, prio: t*cohorts + s.r.IntN(cohorts), deadline: math.Inf(1), gen: s.seq}
+	if s.patience > 0 {
+		x.deadline = s.now + s.patience
+	}
 	s.off[t]++
 	s.l.arrive(s.l.clock(s.now), x)
 	switch x.state {
