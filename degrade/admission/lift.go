@@ -122,7 +122,7 @@ func (l *law) judge(now float64) {
 	f.on = false
 	ran := f.high.area / f.high.time / (f.base.area / f.base.time)
 	longer := f.high.longer(&f.base)
-	factor := 1.0
+	var factor float64
 	switch {
 	case f.high.time == 0 || !(ran > liftRan) || math.IsNaN(longer):
 		f.next = now + f.gap*l.mean
