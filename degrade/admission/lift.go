@@ -14,9 +14,11 @@ type lift struct {
 	next float64 // when one is due
 	gap  float64 // to the one after that, in service times
 	from float64 // when it began
+	hits int     // lifts in a row that have found something
 	// base are saturated windows before it, high those of it.
 	base, high stretch
-	// trust is by how much the service time is more than the evidence says.
+	// trust is by how much the service time is more than the evidence says. Only the
+	// limit follows it: how many wait, and for how long, does not.
 	trust float64
 }
 
@@ -129,10 +131,14 @@ func (l *law) judge(now float64) {
 		f.base = stretch{}
 		return
 	case longer < math.Sqrt(min(ran, 2)):
-		factor = min(ran, 2, trustMost/f.trust)
+		factor = 1
+		if f.hits++; f.hits > 1 { // one may be chance
+			factor = min(ran, 2, trustMost/f.trust)
+		}
 		f.gap = liftGap
 		f.next = now + liftFirst*l.mean
 	default:
+		f.hits = 0
 		factor = max(1/f.trust, 0.5)
 		f.next = now + f.gap*l.mean
 		f.gap = min(2*f.gap, liftMost)
