@@ -48,10 +48,12 @@ const (
 	liftSettle = 4.0
 	liftLong   = 200.0
 	// A lift tells something if so many times as many ran, about tiers of which so
-	// many ended. It has found something if they took less than the root of that
-	// longer.
-	liftRan = 1.5
-	liftFew = 8.0
+	// many ended. It has found something if they took hardly longer: where they
+	// wait for each other it is as many times as ran, a little less while more and
+	// more run.
+	liftRan    = 1.5
+	liftFew    = 8.0
+	liftLonger = 1.2
 	// trustMost bounds what lifts may find.
 	trustMost = 8.0
 )
@@ -130,7 +132,7 @@ func (l *law) judge(now float64) {
 		f.next = now + f.gap*l.mean
 		f.base = stretch{}
 		return
-	case longer < math.Sqrt(min(ran, 2)):
+	case longer < liftLonger:
 		factor = 1
 		if f.hits++; f.hits > 1 { // one may be chance
 			factor = min(ran, 2, trustMost/f.trust)
