@@ -118,9 +118,9 @@ func TestTiersOfDifferentCost(t *testing.T) {
 		for seed := range uint64(4) {
 			s := newSim(model{slots: x.slots, draw: func(_ *rand.Rand, t int) float64 { return mean[t] }, mean: mean}, seed)
 			s.setLoad(x.busy, equal)
-			s.run(50)
-			s.reset()
 			s.run(100)
+			s.reset()
+			s.run(200)
 			if share := sum(s.ref) / sum(s.off); share > 0.005 {
 				t.Errorf("%d slots at %g×, three tiers of %gs and one of %gs, seed %d: %.1f %% refused, the limit is %.0f",
 					x.slots, x.busy, x.short, x.long, seed, 100*share, s.l.limit)

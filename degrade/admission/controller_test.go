@@ -229,7 +229,7 @@ func TestSnapshot(t *testing.T) {
 		}
 		r.load(3, quarter, 12*time.Second)
 		s := r.Snapshot()
-		if s.Knee < 7 || s.Knee > 9 || s.Limit < 14 || s.Limit > 18 || !s.Saturated || s.Utilisation < 0.3 {
+		if s.Knee < 7 || s.Knee > 10 || s.Limit < 14 || s.Limit > 20 || !s.Saturated || s.Utilisation < 0.3 {
 			t.Errorf("saturated: %+v", s)
 		}
 		// At 3×, the first tier gets 3/4 of the capacity, the second the rest.

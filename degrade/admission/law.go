@@ -119,7 +119,7 @@ func (l *law) crowd() float64 {
 // room is how many requests may wait: the whole house holds no more than
 // `house` service times of work.
 func (l *law) room() int {
-	return max(minQueue, int(house*l.kneeSat-l.raised()))
+	return max(minQueue, int(house*l.kneeSat/l.lift.trust-l.raised()))
 }
 
 // patience is how long a request may wait.
@@ -127,7 +127,7 @@ func (l *law) patience() float64 {
 	if l.mean == 0 {
 		return waitUnknown
 	}
-	return l.mean * max(minWait, house-l.crowd())
+	return l.mean / l.lift.trust * max(minWait, house-l.crowd())
 }
 
 // read moves the clock to now.

@@ -14,9 +14,11 @@ type lift struct {
 	next float64 // when one is due
 	gap  float64 // to the one after that, in service times
 	from float64 // when it began
+	hits int     // lifts in a row that have found something
 	// base are saturated windows before it, high those of it.
 	base, high stretch
-	// trust is by how much the service time is more than the evidence says.
+	// trust is by how much the service time is more than the evidence says. Only the
+	// limit follows it: how many wait, and for how long, does not.
 	trust float64
 }
 
@@ -46,10 +48,12 @@ const (
 	liftSettle = 4.0
 	liftLong   = 200.0
 	// A lift tells something if so many times as many ran, about tiers of which so
-	// many ended. It has found something if they took less than the root of that
-	// longer.
-	liftRan = 1.5
-	liftFew = 8.0
+	// many ended. It has found something if they took hardly longer: where they
+	// wait for each other it is as many times as ran, a little less while more and
+	// more run.
+	liftRan    = 1.5
+	liftFew    = 8.0
+	liftLonger = 1.2
 	// trustMost bounds what lifts may find.
 	trustMost = 8.0
 )
@@ -128,11 +132,15 @@ func (l *law) judge(now float64) {
 		f.next = now + f.gap*l.mean
 		f.base = stretch{}
 		return
-	case longer < math.Sqrt(min(ran, 2)):
-		factor = min(ran, 2, trustMost/f.trust)
+	case longer < liftLonger:
+		factor = 1
+		if f.hits++; f.hits > 1 { // one may be chance
+			factor = min(ran, 2, trustMost/f.trust)
+		}
 		f.gap = liftGap
 		f.next = now + liftFirst*l.mean
 	default:
+		f.hits = 0
 		factor = max(1/f.trust, 0.5)
 		f.next = now + f.gap*l.mean
 		f.gap = min(2*f.gap, liftMost)
