@@ -105,7 +105,8 @@ func TestProbesWithHungHandlers(t *testing.T) {
 			})
 			r.load(2, quarter, 20*ms)
 		}
-		if f := r.measure(2, quarter, 20*time.Second); f.total < 40 {
+		// How many places are left is the limit of that moment less 8: 2 to 10.
+		if f := r.measure(2, quarter, 20*time.Second); f.total < 15 {
 			t.Errorf("%.0f %% of capacity while 8 handlers hang that need nothing", f.total)
 		}
 		close(hang)
