@@ -2,7 +2,6 @@ package admission
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -25,16 +24,7 @@ func TestAPanicInTheFunctionForEvents(t *testing.T) {
 		}))
 		slots := make(chan struct{}, 2)
 		for range 3000 {
-			go func() {
-				p, err := c.Acquire(context.Background(), Request{Tier: 3})
-				if err != nil {
-					return
-				}
-				slots <- struct{}{}
-				time.Sleep(10 * time.Millisecond)
-				<-slots
-				p.Release(Served)
-			}()
+			go c.serve(slots)
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(20 * time.Second) // only the timer can find out that it is over

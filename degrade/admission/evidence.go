@@ -24,15 +24,14 @@ type batch struct {
 	start    float64 // law.cleanTime at its beginning
 }
 
-// jumped is how many times as long as expected the requests of a batch took, in all
-// and of one tier.
-func (b *batch) jumped(tier int) (all, own float64) {
+// jumped is how many times as long as expected the requests of a batch took.
+func (b *batch) jumped() float64 {
 	var area, expected float64
 	for t := range b.area {
 		area += b.area[t]
 		expected += b.expected[t]
 	}
-	return area / expected, b.area[tier] / b.expected[tier]
+	return area / expected
 }
 
 // grow adds a stretch of d seconds in which these requests ran.
@@ -133,9 +132,9 @@ func (l *law) learn(now float64, tier int) {
 func (l *law) conclude(now float64) {
 	e := &l.proof
 	b := &e.batch
-	if all, _ := b.jumped(0); all > 2 && 2*b.unknown < b.count && e.service > 0 {
+	if 2*b.unknown < b.count && e.service > 0 && b.jumped() > 2 {
 		for t := range e.known {
-			if _, own := b.jumped(t); own > 1.5 && e.known[t] > 0 && b.counts[t] >= leastEvidence {
+			if own := b.area[t] / b.expected[t]; own > 1.5 && e.known[t] > 0 && b.counts[t] >= leastEvidence {
 				e.count[t] = min(e.count[t], 16)
 				e.area[t] = e.known[t] * own * e.count[t]
 			}

@@ -7,8 +7,8 @@ import "math"
 // below the places, all that is admitted is busy, and yet it looks as if half of it
 // waited: such an estimate agrees with itself, and may come from evidence that is
 // taken while few requests run, if few run just when the short ones do. With twice
-// the places, a process at capacity does as much as before, and one that is not
-// does twice as much.
+// the places, requests take twice as long in a process at capacity, and no longer
+// than before in one that is not.
 type lift struct {
 	on   bool
 	next float64 // when one is due

@@ -104,15 +104,6 @@ func (l *law) tickIfOver(now float64) {
 	}
 }
 
-// gain is the weight of a window of length t in an average over memory service
-// times.
-func (l *law) gain(t, memory float64) float64 {
-	if l.mean == 0 {
-		return 1
-	}
-	return min(1, t/(memory*l.mean))
-}
-
 // tick ends a window of length t.
 func (l *law) tick(now, t float64) {
 	l.fold(now)
@@ -124,15 +115,16 @@ func (l *law) tick(now, t float64) {
 		if !known {
 			l.mean = w.work / w.count
 		} else {
-			l.mean += l.gain(t, meanMemory) * (w.work/w.count - l.mean)
+			l.mean += min(1, t/(meanMemory*l.mean)) * (w.work/w.count - l.mean)
 		}
 	}
 	busy := w.work / t
+	gain := min(1, t/(kneeMemory*l.slowest()))
 	saturated := w.waited > t/2
 	probed := l.probe.on || w.probed
 	if !probed && known {
 		l.age += t
-		l.knee += max(min(1, t/(kneeMemory*l.slowest())), t/l.age) * (busy/math.Sqrt(l.lift.trust) - l.knee)
+		l.knee += max(gain, t/l.age) * (busy/math.Sqrt(l.lift.trust) - l.knee)
 		share := cleanShare
 		if l.proof.fresh < fewEvidence {
 			share = cleanYoung
@@ -144,7 +136,7 @@ func (l *law) tick(now, t float64) {
 		case l.kneeSat == 0:
 			l.kneeSat = min(busy, float64(w.peak))
 		case !probed && !l.lift.on:
-			l.kneeSat += min(1, t/(kneeMemory*l.slowest())) * (busy - l.kneeSat)
+			l.kneeSat += gain * (busy - l.kneeSat)
 			l.grow(t)
 		}
 		l.steer(now)
